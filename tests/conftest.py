@@ -7,13 +7,12 @@ A test that changes the model must take ``fresh_tiny_model`` instead.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
 
-from samphony.model.base import SAM2Base
-from samphony.model.build import build_model
 from samphony.model.config import (
     HieraConfig,
     MaskDecoderConfig,
@@ -22,6 +21,9 @@ from samphony.model.config import (
     PromptEncoderConfig,
     SAM2Config,
 )
+
+if TYPE_CHECKING:
+    from samphony.model.base import SAM2Base
 
 TINY = SAM2Config(
     name="test-tiny",
@@ -49,6 +51,8 @@ def pytest_configure() -> None:
 
 def build_tiny(config: SAM2Config = TINY) -> SAM2Base:
     """A tiny model with seeded random weights, in eval mode."""
+    from samphony.model.build import build_model
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return build_model(config).eval()
