@@ -13,9 +13,9 @@ from pathlib import Path
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; it takes ``path``'s place when the block ends without an error.
 
-    The folder is made when it does not exist. After an error (a full disk, an interrupt) the temporary file is gone
-    and what stood at ``path`` before is untouched. The temporary name keeps the suffix, since writers choose the
-    format by it.
+    The folder is made when it does not exist. After an error (a full disk, an interrupt) the temporary file
+    is gone and what stood at ``path`` before is untouched. The temporary name keeps the suffix, since writers
+    choose the format by it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

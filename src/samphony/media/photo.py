@@ -2,7 +2,7 @@
 
 What is done with each kind of input:
 
-======================  ==========================================================================================
+======================  ====================================================================================
 path, bytes             decoded with Pillow, turned upright by the EXIF orientation; first frame of animations
 Pillow image, any mode  turned upright, too; grey, palette, 1-bit, CMYK, … converted to RGB
 alpha channel           dropped: the colours are used as stored, whatever shows through
@@ -11,7 +11,7 @@ bool                    False is black, True is white
 integers                must lie in 0 … 255
 float                   0 … 1, or 0 … 255 when the largest value is above 1; kept as given with ``keep_float``
 torch tensors           channels first or last, one picture, also as a batch of one
-======================  ==========================================================================================
+======================  ====================================================================================
 
 Nothing is fetched from the network: a URL is an error.
 """
@@ -42,10 +42,10 @@ def load_photo(
 
     Args:
         image: see the table at the top of this module.
-        channel_order: order of the channels of an array or tensor with 3 or 4 channels; ``"bgr"`` for OpenCV's.
-            Files and Pillow images know their own order, so the argument does not touch them.
-        keep_float: give float input back as float32 with its values untouched, as the official image predictor
-            uses it (it does not divide floats by 255, so they should lie in 0 … 1).
+        channel_order: order of the channels of an array or tensor with 3 or 4 channels; ``"bgr"`` for
+            OpenCV's. Files and Pillow images know their own order, so the argument does not touch them.
+        keep_float: give float input back as float32 with its values untouched, as the official image
+            predictor uses it (it does not divide floats by 255, so they should lie in 0 … 1).
 
     Raises:
         MediaError: a file or bytes that cannot be read; the message names the file.
@@ -66,8 +66,8 @@ def load_photo(
     if hasattr(image, "__array__"):
         return _from_array(np.asarray(image), channel_order, keep_float)
     raise PromptError(
-        f"image cannot be a {describe_image(image)}; give a path, encoded bytes, a Pillow image, a numpy array "
-        "(H, W, 3) or a torch tensor"
+        f"image cannot be a {describe_image(image)}; give a path, encoded bytes, a Pillow image, "
+        "a numpy array (H, W, 3) or a torch tensor"
     )
 
 
@@ -91,10 +91,10 @@ def to_uint8(pixels: npt.NDArray[Any], name: str = "image") -> npt.NDArray[np.ui
     """Bring pixels of any dtype to uint8 by the rules at the top of this module; the shape stays."""
     kind = pixels.dtype.kind
     if pixels.dtype == np.uint8:
-        return pixels
+        return np.asarray(pixels, np.uint8)
     if kind == "b":
-        return pixels.astype(np.uint8) * np.uint8(255)
-    if pixels.dtype == np.uint16:
+        return np.asarray(np.where(pixels, 255, 0), np.uint8)
+    if kind == "u" and pixels.dtype.itemsize == 2:
         return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if kind in "iu":
         low, high = int(pixels.min()), int(pixels.max())
@@ -105,20 +105,23 @@ def to_uint8(pixels: npt.NDArray[Any], name: str = "image") -> npt.NDArray[np.ui
             )
         return pixels.astype(np.uint8)
     if kind == "f":
-        low, high = float(pixels.min()), float(pixels.max())
-        if not (np.isfinite(low) and np.isfinite(high)):
+        darkest, brightest = float(pixels.min()), float(pixels.max())
+        if not (np.isfinite(darkest) and np.isfinite(brightest)):
             raise PromptError(f"{name} holds NaN or infinite values")
-        if low < 0 or high > 255:
+        if darkest < 0 or brightest > 255:
             raise PromptError(
-                f"{name} of {pixels.dtype} must hold values in 0 … 1 or 0 … 255, got {low:.4g} … {high:.4g}"
+                f"{name} of {pixels.dtype} must hold values in 0 … 1 or 0 … 255, "
+                f"got {darkest:.4g} … {brightest:.4g}"
             )
-        scale = 255.0 if high <= 1 else 1.0
-        return np.rint(pixels.astype(np.float32) * np.float32(scale)).astype(np.uint8)
+        scale = np.float32(255 if brightest <= 1 else 1)
+        return np.asarray(np.rint(pixels.astype(np.float32) * scale), np.uint8)
     raise PromptError(f"{name} must hold numbers, got dtype {pixels.dtype}")
 
 
 def save_photo(path: str | os.PathLike[str], pixels: npt.NDArray[np.uint8]) -> Path:
-    """Write ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)`` uint8 in the format of the suffix, whole or not at all.
+    """Write ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)`` uint8 in the format of the suffix.
+
+    The file is written whole or not at all.
 
     Raises:
         MediaError: the suffix is unknown, the format cannot hold alpha, or the file cannot be written.
@@ -193,9 +196,7 @@ def _sixteen_bit(pixels: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint16]:
     return pixels.astype(np.uint16)
 
 
-def _from_array(
-    pixels: npt.NDArray[Any], channel_order: ChannelOrder, keep_float: bool
-) -> npt.NDArray[Any]:
+def _from_array(pixels: npt.NDArray[Any], channel_order: ChannelOrder, keep_float: bool) -> npt.NDArray[Any]:
     """(H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of any dtype and strides -> (H, W, 3)."""
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)):
         hint = ""
@@ -203,20 +204,22 @@ def _from_array(
             hint = "; channels come last: image.transpose(1, 2, 0)"
         elif pixels.ndim == 4:
             hint = "; give one picture, or set_image_batch a list of them"
-        raise PromptError(f"image must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got {pixels.shape}{hint}")
+        raise PromptError(
+            f"image must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got {pixels.shape}{hint}"
+        )
     if pixels.size == 0:
         raise PromptError(f"image is empty: shape {pixels.shape}")
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    pixels = pixels[:, :, :3]  # before scaling: an alpha channel must not decide the range
     if pixels.dtype.kind == "f" and keep_float:
         if not np.isfinite(pixels).all():
             raise PromptError("image holds NaN or infinite values")
         pixels = pixels.astype(np.float32, copy=False)
     else:
         pixels = to_uint8(pixels)
-    if pixels.ndim == 2:
-        pixels = pixels[:, :, None]
     if pixels.shape[2] == 1:
         pixels = pixels.repeat(3, axis=2)
-    pixels = pixels[:, :, :3]
     if channel_order == "bgr":
         pixels = pixels[:, :, ::-1]
     return np.ascontiguousarray(pixels)
@@ -235,5 +238,5 @@ def _channels_last(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if pixels.ndim == 4 and pixels.shape[0] == 1:
         pixels = pixels[0]
     if pixels.ndim == 3 and pixels.shape[0] in (1, 3, 4):
-        return pixels.transpose(1, 2, 0)
+        return np.moveaxis(pixels, 0, 2)
     return pixels
