@@ -1,0 +1,147 @@
+"""Memory attention: conditions a frame on its memories and object pointers.
+
+Pre-norm layers of self-attention, cross-attention to the memories and a ReLU MLP. Queries and keys carry axial rotary
+positions (Su et al., 2021; Heo et al., 2024), as adjacent pairs and in real numbers; pointer tokens carry none.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from samphony.model.attention import attend
+from samphony.model.config import MemoryAttentionConfig
+from samphony.model.position import axial_rotary_table, rotate
+
+
+class RoPEAttention(nn.Module):
+    """Attention with axial rotary positions on queries and keys."""
+
+    def __init__(
+        self, embedding_dim: int, num_heads: int, theta: float, kv_in_dim: int | None = None
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.theta = theta
+        self.head_dim = embedding_dim // num_heads
+        kv_in_dim = embedding_dim if kv_in_dim is None else kv_in_dim
+        self.q_proj = nn.Linear(embedding_dim, embedding_dim)
+        self.k_proj = nn.Linear(kv_in_dim, embedding_dim)
+        self.v_proj = nn.Linear(kv_in_dim, embedding_dim)
+        self.out_proj = nn.Linear(embedding_dim, embedding_dim)
+
+    def forward(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        grid: tuple[int, int],
+        num_k_exclude_rope: int = 0,
+        key_pool: int = 1,
+    ) -> Tensor:
+        """Attend.
+
+        Args:
+            q: (B,N,C), N = h·w of ``grid``.
+            k, v: (B,T,·); T - ``num_k_exclude_rope`` is a multiple of the tokens of one memory.
+            grid: (h, w) of the queries.
+            num_k_exclude_rope: that many last keys (pointer tokens) are not turned.
+            key_pool: a memory's grid is smaller than the queries' by this factor.
+        """
+        q, k, v = self._heads(self.q_proj(q)), self._heads(self.k_proj(k)), self._heads(self.v_proj(v))
+        h, w = grid
+        q = rotate(q, axial_rotary_table(h, w, self.head_dim, self.theta, q.device))
+        turned = k.shape[-2] - num_k_exclude_rope
+        if turned:
+            table = axial_rotary_table(
+                h // key_pool, w // key_pool, self.head_dim, self.theta, k.device, key_pool
+            )
+            frames = k[:, :, :turned].unflatten(2, (-1, table[0].shape[0]))  # (B,heads,F,tokens,d)
+            k = torch.cat((rotate(frames, table).flatten(2, 3), k[:, :, turned:]), dim=2)
+        out = attend(q, k, v)
+        return self.out_proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+class MemoryAttentionLayer(nn.Module):
+    """Self-attention, attention to the memories, MLP; each pre-norm with a residual."""
+
+    def __init__(
+        self, d_model: int, memory_dim: int, config: MemoryAttentionConfig, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.self_attn = RoPEAttention(d_model, config.num_heads, config.rope_theta)
+        self.cross_attn_image = RoPEAttention(d_model, config.num_heads, config.rope_theta, memory_dim)
+        self.linear1 = nn.Linear(d_model, config.dim_feedforward)
+        self.linear2 = nn.Linear(config.dim_feedforward, d_model)
+        self.norm1 = nn.LayerNorm(d_model)
+        self.norm2 = nn.LayerNorm(d_model)
+        self.norm3 = nn.LayerNorm(d_model)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        located: Tensor,
+        grid: tuple[int, int],
+        num_obj_ptr_tokens: int,
+        key_pool: int,
+    ) -> Tensor:
+        """x (B,N,C), memory (B,T,Cm), located = memory + its position code → (B,N,C)."""
+        n = self.norm1(x)
+        x = x + self.dropout(self.self_attn(n, n, n, grid))
+        n = self.norm2(x)
+        x = x + self.dropout(self.cross_attn_image(n, located, memory, grid, num_obj_ptr_tokens, key_pool))
+        n = self.linear2(self.dropout(F.relu(self.linear1(self.norm3(x)))))
+        return x + self.dropout(n)  # type: ignore[no-any-return]
+
+
+class MemoryAttention(nn.Module):
+    """A stack of memory attention layers and a last norm."""
+
+    def __init__(
+        self, d_model: int, memory_dim: int, config: MemoryAttentionConfig, memory_pool: int = 1
+    ) -> None:
+        super().__init__()
+        self.d_model = d_model
+        self.memory_pool = memory_pool
+        self.pos_enc_at_input = config.pos_enc_at_input
+        self.layers = nn.ModuleList(
+            MemoryAttentionLayer(d_model, memory_dim, config) for _ in range(config.num_layers)
+        )
+        self.num_layers = config.num_layers
+        self.norm = nn.LayerNorm(d_model)
+
+    def forward(
+        self,
+        curr: Tensor,
+        memory: Tensor,
+        curr_pos: Tensor | None = None,
+        memory_pos: Tensor | None = None,
+        num_obj_ptr_tokens: int = 0,
+        grid: tuple[int, int] | None = None,
+    ) -> Tensor:
+        """Condition the tokens of a frame.
+
+        Args:
+            curr: (B,N,C).
+            memory: (B,T,Cm): whole memories of equal size, then ``num_obj_ptr_tokens`` pointer tokens.
+            curr_pos: (B or 1,N,C), added once with a weight of 0.1.
+            memory_pos: (B or 1,T,Cm), added to the keys.
+            grid: (h, w) with h·w = N; a square by default.
+        """
+        if grid is None:
+            side = math.isqrt(curr.shape[1])
+            grid = (side, side)
+        x = curr if curr_pos is None else curr + self.pos_enc_at_input * curr_pos
+        memory = memory.to(x.dtype)
+        located = memory if memory_pos is None else memory + memory_pos
+        for layer in self.layers:
+            x = layer(x, memory, located, grid, num_obj_ptr_tokens, self.memory_pool)
+        return self.norm(x)  # type: ignore[no-any-return]
