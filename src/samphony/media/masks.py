@@ -22,7 +22,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 class Rle(TypedDict):
-    """A run-length code as COCO's JSON holds it: ``counts`` is a compressed string or the plain list of runs."""
+    """A run-length code as in COCO JSON: ``counts`` is a compressed string or the plain list of runs."""
 
     size: list[int]
     counts: str | list[int]
