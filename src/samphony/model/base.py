@@ -73,8 +73,8 @@ class SAM2Base(nn.Module):
     def _build_sam_heads(self) -> None:
         """Build the prompt encoder, the mask decoder and the projections of object pointers."""
         C = self.hidden_dim
-        self.sam_prompt_encoder: nn.Module = build_prompt_encoder(self.config)
-        self.sam_mask_decoder: nn.Module = build_mask_decoder(self.config)
+        self.sam_prompt_encoder = build_prompt_encoder(self.config)
+        self.sam_mask_decoder = build_mask_decoder(self.config)
         self.obj_ptr_proj: nn.Module = MLP(C, C, C, 3)
         self.obj_ptr_tpos_proj: nn.Module = nn.Identity()
         if self.config.proj_tpos_enc_in_obj_ptrs:
@@ -118,7 +118,7 @@ class SAM2Base(nn.Module):
         embedding = features["vision_features"]
         if not self.config.directly_add_no_mem_embed:
             raise ValueError("directly_add_no_mem_embed=false is not a behaviour of any released model")
-        return embedding + self.no_mem_embed.reshape(1, -1, 1, 1)  # type: ignore[no-any-return]
+        return embedding + self.no_mem_embed.reshape(1, -1, 1, 1)
 
     # ------------------------------------------------------------------ condition on memories
 
@@ -146,12 +146,10 @@ class SAM2Base(nn.Module):
             num_obj_ptr_tokens=memory.num_pointer_tokens,
             grid=(h, w),
         )  # (B,hw,C)
-        return out.transpose(1, 2).unflatten(2, (h, w))  # type: ignore[no-any-return]
+        return out.transpose(1, 2).unflatten(2, (h, w))
 
     def _memory_tokens(self, recall: Recall) -> MemoryTokens:
-        parts = [
-            spatial_tokens(m, self.maskmem_tpos_enc[self.num_maskmem - 1 - m.t_pos]) for m in recall.spatial
-        ]
+        parts = [spatial_tokens(m, self.maskmem_tpos_enc[self.num_maskmem - 1 - m.t_pos]) for m in recall.spatial]
         if not recall.pointers:
             return concatenate(parts, 0)
         pointers = torch.stack([p.pointer for p in recall.pointers], dim=1)  # (B,P,C)
@@ -166,7 +164,7 @@ class SAM2Base(nn.Module):
         # A clip of one frame has no distance to divide by; the official code gives NaN there.
         at = torch.tensor(offsets, dtype=torch.float32, device=like.device) / max(max_offset, 1)
         width = self.hidden_dim if self.config.proj_tpos_enc_in_obj_ptrs else self.mem_dim
-        return self.obj_ptr_tpos_proj(sine_position_1d(at, width).to(like.dtype))  # type: ignore[no-any-return]
+        return self.obj_ptr_tpos_proj(sine_position_1d(at, width).to(like.dtype))
 
     # ------------------------------------------------------------------ decode a mask
 
@@ -197,9 +195,7 @@ class SAM2Base(nn.Module):
             no_point = torch.full((B, 1), -1, dtype=torch.int32, device=device)
             points = (torch.zeros(B, 1, 2, device=device), no_point)
         if mask_inputs is not None:
-            mask_inputs = _resize(
-                mask_inputs.float(), self.sam_prompt_encoder.mask_input_size, antialias=True
-            )
+            mask_inputs = _resize(mask_inputs.float(), self.sam_prompt_encoder.mask_input_size, antialias=True)
 
         sparse, dense = self.sam_prompt_encoder(points=points, boxes=None, masks=mask_inputs)
         multimasks, ious, tokens, score = self.sam_mask_decoder(
@@ -306,15 +302,11 @@ class SAM2Base(nn.Module):
         else:
             mask = high_res_masks.sigmoid()
         mask = mask * config.sigmoid_scale_for_mem_enc + config.sigmoid_bias_for_mem_enc
-        encoded: EncodedMemory = self.memory_encoder(
-            features["vision_features"], mask, skip_mask_sigmoid=True
-        )
+        encoded: EncodedMemory = self.memory_encoder(features["vision_features"], mask, skip_mask_sigmoid=True)
         if self.no_obj_embed_spatial is None:
             return encoded
         absent = (object_score_logits <= 0).to(encoded.features.dtype)[..., None, None]  # (B,1,1,1)
-        return encoded._replace(
-            features=encoded.features + absent * self.no_obj_embed_spatial[..., None, None]
-        )
+        return encoded._replace(features=encoded.features + absent * self.no_obj_embed_spatial[..., None, None])
 
     # ------------------------------------------------------------------ the four in order
 

@@ -193,9 +193,7 @@ _TRUNKS: dict[str, HieraConfig] = {
 
 
 def _official(size: str, version: Literal["2.0", "2.1"]) -> SAM2Config:
-    config = SAM2Config(
-        name=size if version == "2.1" else f"2.0-{size}", version=version, trunk=_TRUNKS[size]
-    )
+    config = SAM2Config(name=size if version == "2.1" else f"2.0-{size}", version=version, trunk=_TRUNKS[size])
     if version == "2.1":
         return config
     return replace(

@@ -29,9 +29,7 @@ def window_partition(x: Tensor, window: int) -> tuple[Tensor, tuple[int, int]]:
     return x.transpose(2, 3).reshape(-1, window, window, C), (Hp, Wp)
 
 
-def window_unpartition(
-    windows: Tensor, window: int, padded: tuple[int, int], size: tuple[int, int]
-) -> Tensor:
+def window_unpartition(windows: Tensor, window: int, padded: tuple[int, int], size: tuple[int, int]) -> Tensor:
     """Inverse of ``window_partition``: back to (B,H,W,C), padding cut off."""
     (Hp, Wp), (H, W) = padded, size
     B = windows.shape[0] * window * window // (Hp * Wp)
@@ -104,7 +102,7 @@ class MultiScaleBlock(nn.Module):
 
     def _attend(self, normed: Tensor) -> Tensor:
         if self.window_size == 0:
-            return self.attn(normed)  # type: ignore[no-any-return]
+            return self.attn(normed)
         H, W = normed.shape[1:3]
         windows, padded = window_partition(normed, self.window_size)
         windows = self.attn(windows)
@@ -124,7 +122,7 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,3,H,W) → (B,H/4,W/4,C)."""
-        return self.proj(x).permute(0, 2, 3, 1)  # type: ignore[no-any-return]
+        return self.proj(x).permute(0, 2, 3, 1)
 
 
 class Hiera(nn.Module):
@@ -135,9 +133,7 @@ class Hiera(nn.Module):
         self.config = config
         self.channels = config.channels
         self.patch_embed = PatchEmbed(config.embed_dim)
-        self.pos_embed = nn.Parameter(
-            torch.zeros(1, config.embed_dim, *config.window_pos_embed_bkg_spatial_size)
-        )
+        self.pos_embed = nn.Parameter(torch.zeros(1, config.embed_dim, *config.window_pos_embed_bkg_spatial_size))
         window = config.window_spec[0]
         self.pos_embed_window = nn.Parameter(torch.zeros(1, config.embed_dim, window, window))
         self.blocks = nn.ModuleList(_blocks(config))

@@ -83,6 +83,4 @@ class ImageEncoder(nn.Module):
         if self.scalp:
             levels, positions = levels[: -self.scalp], positions[: -self.scalp]
         B = sample.shape[0]
-        return ImageFeatures(
-            levels, [p.expand(B, -1, -1, -1) if torch.is_tensor(p) else p for p in positions]
-        )
+        return ImageFeatures(levels, [p.expand(B, -1, -1, -1) if torch.is_tensor(p) else p for p in positions])

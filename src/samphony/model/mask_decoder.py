@@ -52,9 +52,7 @@ class MaskDecoder(nn.Module):
         if config.use_high_res_features:
             self.conv_s0 = nn.Conv2d(C, C // 8, 1)
             self.conv_s1 = nn.Conv2d(C, C // 4, 1)
-        self.output_hypernetworks_mlps = nn.ModuleList(
-            MLP(C, C, C // 8, 3) for _ in range(self.num_mask_tokens)
-        )
+        self.output_hypernetworks_mlps = nn.ModuleList(MLP(C, C, C // 8, 3) for _ in range(self.num_mask_tokens))
         self.iou_prediction_head = MLP(
             C,
             config.iou_head_hidden_dim,
@@ -153,10 +151,10 @@ class MaskDecoder(nn.Module):
     def _upscale(self, src: Tensor, high_res_features: Sequence[Tensor] | None) -> Tensor:
         """(B,C,h,w) → (B,C/8,4h,4w), the finer levels added on the way."""
         if not self.use_high_res_features or high_res_features is None:
-            return self.output_upscaling(src)  # type: ignore[no-any-return]
+            return self.output_upscaling(src)
         up1, norm, gelu, up2, _ = self.output_upscaling
         s0, s1 = high_res_features
-        return gelu(up2(gelu(norm(up1(src) + s1))) + s0)  # type: ignore[no-any-return]
+        return gelu(up2(gelu(norm(up1(src) + s1))) + s0)
 
     def _get_stability_scores(self, mask_logits: Tensor) -> Tensor:
         """Share of pixels above +delta among those above -delta: (…,H,W) → (…); 1 where there are none."""

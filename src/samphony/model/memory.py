@@ -12,7 +12,7 @@ from torch import Tensor
 class SpatialMemory:
     """One remembered frame: features (B,Cm,h,w), position (B or 1,Cm,h,w).
 
-    ``t_pos`` is 0 for a conditioning frame, otherwise 1 … num_maskmem - 1, where num_maskmem - 1 is the frame just before.
+    ``t_pos`` is 0 for a conditioning frame, otherwise 1 … num_maskmem - 1; num_maskmem - 1 is the frame just before.
     """
 
     features: Tensor
@@ -62,9 +62,7 @@ def pointer_tokens(pointers: Tensor, codes: Tensor, memory_dim: int) -> tuple[Te
         tokens (B,P·C/Cm,Cm), positions (1,P·C/Cm,Cm).
     """
     pieces = pointers.shape[-1] // memory_dim
-    return pointers.unflatten(-1, (pieces, memory_dim)).flatten(1, 2), codes.repeat_interleave(pieces, dim=0)[
-        None
-    ]
+    return pointers.unflatten(-1, (pieces, memory_dim)).flatten(1, 2), codes.repeat_interleave(pieces, dim=0)[None]
 
 
 def concatenate(parts: list[tuple[Tensor, Tensor]], num_pointer_tokens: int) -> MemoryTokens:
@@ -72,8 +70,6 @@ def concatenate(parts: list[tuple[Tensor, Tensor]], num_pointer_tokens: int) -> 
     dtype = parts[-1][1].dtype
     return MemoryTokens(
         torch.cat([tokens.to(dtype) for tokens, _ in parts], dim=1),
-        torch.cat(
-            [positions[:1] for _, positions in parts], dim=1
-        ),  # a position is the same for every object
+        torch.cat([positions[:1] for _, positions in parts], dim=1),  # a position is the same for every object
         num_pointer_tokens,
     )

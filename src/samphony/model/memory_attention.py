@@ -20,9 +20,7 @@ from samphony.model.position import axial_rotary_table, rotate
 class RoPEAttention(nn.Module):
     """Attention with axial rotary positions on queries and keys."""
 
-    def __init__(
-        self, embedding_dim: int, num_heads: int, theta: float, kv_in_dim: int | None = None
-    ) -> None:
+    def __init__(self, embedding_dim: int, num_heads: int, theta: float, kv_in_dim: int | None = None) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.theta = theta
@@ -56,13 +54,11 @@ class RoPEAttention(nn.Module):
         q = rotate(q, axial_rotary_table(h, w, self.head_dim, self.theta, q.device))
         turned = k.shape[-2] - num_k_exclude_rope
         if turned:
-            table = axial_rotary_table(
-                h // key_pool, w // key_pool, self.head_dim, self.theta, k.device, key_pool
-            )
+            table = axial_rotary_table(h // key_pool, w // key_pool, self.head_dim, self.theta, k.device, key_pool)
             frames = k[:, :, :turned].unflatten(2, (-1, table[0].shape[0]))  # (B,heads,F,tokens,d)
             k = torch.cat((rotate(frames, table).flatten(2, 3), k[:, :, turned:]), dim=2)
         out = attend(q, k, v)
-        return self.out_proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        return self.out_proj(out.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
@@ -71,9 +67,7 @@ class RoPEAttention(nn.Module):
 class MemoryAttentionLayer(nn.Module):
     """Self-attention, attention to the memories, MLP; each pre-norm with a residual."""
 
-    def __init__(
-        self, d_model: int, memory_dim: int, config: MemoryAttentionConfig, dropout: float = 0.1
-    ) -> None:
+    def __init__(self, d_model: int, memory_dim: int, config: MemoryAttentionConfig, dropout: float = 0.1) -> None:
         super().__init__()
         self.self_attn = RoPEAttention(d_model, config.num_heads, config.rope_theta)
         self.cross_attn_image = RoPEAttention(d_model, config.num_heads, config.rope_theta, memory_dim)
@@ -99,22 +93,18 @@ class MemoryAttentionLayer(nn.Module):
         n = self.norm2(x)
         x = x + self.dropout(self.cross_attn_image(n, located, memory, grid, num_obj_ptr_tokens, key_pool))
         n = self.linear2(self.dropout(F.relu(self.linear1(self.norm3(x)))))
-        return x + self.dropout(n)  # type: ignore[no-any-return]
+        return x + self.dropout(n)
 
 
 class MemoryAttention(nn.Module):
     """A stack of memory attention layers and a last norm."""
 
-    def __init__(
-        self, d_model: int, memory_dim: int, config: MemoryAttentionConfig, memory_pool: int = 1
-    ) -> None:
+    def __init__(self, d_model: int, memory_dim: int, config: MemoryAttentionConfig, memory_pool: int = 1) -> None:
         super().__init__()
         self.d_model = d_model
         self.memory_pool = memory_pool
         self.pos_enc_at_input = config.pos_enc_at_input
-        self.layers = nn.ModuleList(
-            MemoryAttentionLayer(d_model, memory_dim, config) for _ in range(config.num_layers)
-        )
+        self.layers = nn.ModuleList(MemoryAttentionLayer(d_model, memory_dim, config) for _ in range(config.num_layers))
         self.num_layers = config.num_layers
         self.norm = nn.LayerNorm(d_model)
 
@@ -144,4 +134,4 @@ class MemoryAttention(nn.Module):
         located = memory if memory_pos is None else memory + memory_pos
         for layer in self.layers:
             x = layer(x, memory, located, grid, num_obj_ptr_tokens, self.memory_pool)
-        return self.norm(x)  # type: ignore[no-any-return]
+        return self.norm(x)

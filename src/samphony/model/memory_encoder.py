@@ -38,7 +38,7 @@ class MaskDownSampler(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,1,S,S) → (B,C,h,w)."""
-        return self.encoder(x)  # type: ignore[no-any-return]
+        return self.encoder(x)
 
 
 class CXBlock(nn.Module):

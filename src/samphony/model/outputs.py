@@ -37,11 +37,7 @@ class SamHeadsOutput:
     @property
     def high_res_masks(self) -> Tensor:
         """The kept mask at the model's input size, (B,1,S,S)."""
-        return (
-            self.given_high_res
-            if self.given_high_res is not None
-            else _enlarge(self.low_res_masks, self.size)
-        )
+        return self.given_high_res if self.given_high_res is not None else _enlarge(self.low_res_masks, self.size)
 
     @property
     def high_res_multimasks(self) -> Tensor:
@@ -64,8 +60,8 @@ class FrameOutput:
     """One frame of B objects, as ``SAM2Base.track_step`` gives it.
 
     low_res_masks: (B,1,4h,4w) logits; ``high_res_masks`` enlarges them to (B,1,S,S). obj_ptr: (B,C).
-    object_score_logits: (B,1). iou: (B,), predicted, of the kept mask. memory, memory_position: (B,Cm,h,w), or None when
-    the memory encoder did not run. heads: everything that the mask heads gave.
+    object_score_logits: (B,1). iou: (B,), predicted, of the kept mask. memory, memory_position: (B,Cm,h,w), or None
+    when the memory encoder did not run. heads: everything that the mask heads gave.
     """
 
     low_res_masks: Tensor

@@ -39,9 +39,7 @@ def build_prompt_encoder(config: SAM2Config) -> PromptEncoder:
     if options.drawn:
         from samphony.model.drawn_prompt_encoder import DrawnPromptEncoder
 
-        return DrawnPromptEncoder(
-            config.hidden_dim, cells, pixels, options.mask_in_chans, sigma=options.drawn_sigma
-        )
+        return DrawnPromptEncoder(config.hidden_dim, cells, pixels, options.mask_in_chans, sigma=options.drawn_sigma)
     return PromptEncoder(config.hidden_dim, cells, pixels, options.mask_in_chans)
 
 

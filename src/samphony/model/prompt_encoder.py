@@ -58,7 +58,7 @@ class PromptEncoder(nn.Module):
         """The position code of the embedding's cells, (1,C,h,w)."""
         matrix = self.pe_layer.positional_encoding_gaussian_matrix
         if torch.is_grad_enabled() or matrix.is_inference():
-            return self.pe_layer(self.image_embedding_size)[None]  # type: ignore[no-any-return]
+            return self.pe_layer(self.image_embedding_size)[None]
         key = (matrix.data_ptr(), matrix._version, matrix.dtype, matrix.device, self.image_embedding_size)
         if self._dense_pe is None or self._dense_pe[0] != key:
             with torch.inference_mode(False), torch.no_grad():
@@ -94,9 +94,7 @@ class PromptEncoder(nn.Module):
     def _embed_dense(self, masks: Tensor | None, batch_size: int) -> Tensor:
         if masks is not None:
             return self._embed_masks(masks)
-        return self.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(
-            batch_size, -1, *self.image_embedding_size
-        )
+        return self.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(batch_size, -1, *self.image_embedding_size)
 
     def _embed_points(self, points: Tensor, labels: Tensor, pad: bool) -> Tensor:
         points = points + 0.5
@@ -105,13 +103,8 @@ class PromptEncoder(nn.Module):
             labels = F.pad(labels, (0, 1), value=-1)
         code = self.pe_layer.forward_with_coords(points, self.input_image_size)
         code = code.masked_fill((labels == -1)[..., None], 0.0)  # padding has no place
-        table = torch.cat(
-            (
-                self.not_a_point_embed.weight,
-                *[e.weight for e in self.point_embeddings],
-                torch.zeros_like(code[0, :1]),
-            )
-        )
+        bare = torch.zeros_like(code[0, :1])
+        table = torch.cat((self.not_a_point_embed.weight, self._label_embeddings(), bare))
         known = (labels >= -1) & (labels < self.num_point_embeddings)
         index = torch.where(known, labels + 1, table.shape[0] - 1).long()
         return code + table[index]
@@ -119,14 +112,16 @@ class PromptEncoder(nn.Module):
     def _embed_boxes(self, boxes: Tensor) -> Tensor:
         corners = (boxes + 0.5).reshape(-1, 2, 2)
         code = self.pe_layer.forward_with_coords(corners, self.input_image_size)
-        return code + torch.stack((self.point_embeddings[2].weight[0], self.point_embeddings[3].weight[0]))
+        return code + self._label_embeddings()[2:]
+
+    def _label_embeddings(self) -> Tensor:
+        """(4,C), by label."""
+        return torch.cat([e.weight for e in self.point_embeddings.children() if isinstance(e, nn.Embedding)])
 
     def _embed_masks(self, masks: Tensor) -> Tensor:
-        return self.mask_downscaling(masks)  # type: ignore[no-any-return]
+        return self.mask_downscaling(masks)
 
-    def _get_batch_size(
-        self, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None, masks: Tensor | None
-    ) -> int:
+    def _get_batch_size(self, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None, masks: Tensor | None) -> int:
         for given in (points[0] if points is not None else None, boxes, masks):
             if given is not None:
                 return given.shape[0]
