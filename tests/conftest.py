@@ -6,7 +6,10 @@ A test that changes the model must take ``fresh_tiny_model`` instead.
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +27,8 @@ from samphony.model.config import (
 
 if TYPE_CHECKING:
     from samphony.model.base import SAM2Base
+
+OFFICIAL_KEYS = Path(__file__).parent / "data" / "official_keys.json.gz"
 
 TINY = SAM2Config(
     name="test-tiny",
@@ -83,3 +88,10 @@ def photo() -> np.ndarray:
     picture = rng.integers(0, 80, (48, 80, 3), dtype=np.uint8)
     picture[12:36, 24:56] = (230, 180, 60)
     return picture
+
+
+@pytest.fixture(scope="session")
+def official_keys() -> dict[str, dict[str, tuple[int, ...]]]:
+    """Official configuration name (``sam2.1_hiera_t``) -> every key of its state dict with its shape."""
+    models = json.loads(gzip.decompress(OFFICIAL_KEYS.read_bytes()))
+    return {name: {key: tuple(shape) for key, shape in model["keys"].items()} for name, model in models.items()}
