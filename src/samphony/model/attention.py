@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q·kᵀ/√d)·v over (B,heads,T,d); no mask, no dropout."""
-    return F.scaled_dot_product_attention(q, k, v)
+def attend(q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
+    """softmax(q·kᵀ/√d)·v over (B,heads,T,d), without dropout; keys where ``key_mask`` (B,T) is False do not count."""
+    mask = None if key_mask is None else key_mask[:, None, None, :]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)

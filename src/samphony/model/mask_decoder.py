@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samphony.model.config import MaskDecoderConfig
@@ -73,6 +74,7 @@ class MaskDecoder(nn.Module):
         multimask_output: bool,
         repeat_image: bool,
         high_res_features: Sequence[Tensor] | None = None,
+        prompt_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Predict masks.
 
@@ -84,6 +86,7 @@ class MaskDecoder(nn.Module):
             multimask_output: three masks, or one.
             repeat_image: see above.
             high_res_features: (B or 1,C/8,4h,4w) and (B or 1,C/4,2h,2w).
+            prompt_mask: (B,T), False for sparse tokens that only fill a batch of unequal prompts.
 
         Returns:
             logits (B,M,4h,4w), IoU (B,M), tokens for object pointers (B,M or 1,C), object score logits (B,1).
@@ -95,6 +98,7 @@ class MaskDecoder(nn.Module):
             dense_prompt_embeddings,
             repeat_image,
             high_res_features,
+            prompt_mask,
         )
         if multimask_output:
             masks, ious = masks[:, 1:], ious[:, 1:]
@@ -114,6 +118,7 @@ class MaskDecoder(nn.Module):
         dense_prompt_embeddings: Tensor,
         repeat_image: bool,
         high_res_features: Sequence[Tensor] | None = None,
+        prompt_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """All masks: logits (B,1+M,4h,4w), IoU (B,1+M), mask tokens (B,1+M,C), object score logits (B,1)."""
         B = sparse_prompt_embeddings.shape[0]
@@ -124,7 +129,9 @@ class MaskDecoder(nn.Module):
         dense = _unrepeat(dense_prompt_embeddings)
         src = image_embeddings + dense
         h, w = src.shape[-2:]
-        hs, src = self.transformer(src, image_pe[:1], tokens)
+        if prompt_mask is not None:
+            prompt_mask = F.pad(prompt_mask, (tokens.shape[1] - prompt_mask.shape[1], 0), value=True)
+        hs, src = self.transformer(src, image_pe[:1], tokens, prompt_mask)
 
         first = 1 if self.pred_obj_scores else 0
         iou_token = hs[:, first]

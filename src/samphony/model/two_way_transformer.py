@@ -27,8 +27,8 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(embedding_dim, self.internal_dim)
         self.out_proj = nn.Linear(self.internal_dim, embedding_dim)
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Queries (B,T,C), keys and values (B,T',C) → (B,T,C).
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
+        """Queries (B,T,C), keys and values (B,T',C) → (B,T,C); keys where ``key_mask`` (B,T') is False do not count.
 
         A batch of one on either side stands for all of the other side: an image is projected once for many prompts.
         """
@@ -36,7 +36,7 @@ class Attention(nn.Module):
         B = max(q.shape[0], k.shape[0])
         if q.shape[0] != k.shape[0]:
             q, k, v = (t.expand(B, -1, -1, -1) for t in (q, k, v))
-        out = attend(q, k, v)  # (B,heads,T,d)
+        out = attend(q, k, v, key_mask)  # (B,heads,T,d)
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor) -> Tensor:
@@ -68,19 +68,21 @@ class TwoWayAttentionBlock(nn.Module):
         self.cross_attn_image_to_token = Attention(embedding_dim, num_heads, attention_downsample_rate)
         self.skip_first_layer_pe = skip_first_layer_pe
 
-    def forward(self, queries: Tensor, keys: Tensor, query_pe: Tensor, key_pe: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, queries: Tensor, keys: Tensor, query_pe: Tensor, key_pe: Tensor, token_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Tokens (B,T,C) and image (B or 1,hw,C) with their position codes → both, updated."""
         if self.skip_first_layer_pe:
-            queries = self.self_attn(queries, queries, queries)
+            queries = self.self_attn(queries, queries, queries, token_mask)
         else:
             q = queries + query_pe
-            queries = queries + self.self_attn(q, q, queries)
+            queries = queries + self.self_attn(q, q, queries, token_mask)
         queries = self.norm1(queries)
 
         located = keys + key_pe
         queries = self.norm2(queries + self.cross_attn_token_to_image(queries + query_pe, located, keys))
         queries = self.norm3(queries + self.mlp(queries))
-        keys = self.norm4(keys + self.cross_attn_image_to_token(located, queries + query_pe, queries))
+        keys = self.norm4(keys + self.cross_attn_image_to_token(located, queries + query_pe, queries, token_mask))
         return queries, keys
 
 
@@ -105,13 +107,16 @@ class TwoWayTransformer(nn.Module):
         self.final_attn_token_to_image = Attention(embedding_dim, num_heads, attention_downsample_rate)
         self.norm_final_attn = nn.LayerNorm(embedding_dim)
 
-    def forward(self, image_embedding: Tensor, image_pe: Tensor, point_embedding: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, image_embedding: Tensor, image_pe: Tensor, point_embedding: Tensor, token_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Decode tokens against an image.
 
         Args:
             image_embedding: (B or 1,C,h,w); 1 stands for the same image under all B sets of tokens.
             image_pe: (B or 1,C,h,w).
             point_embedding: tokens (B,T,C), also used as their own position code.
+            token_mask: (B,T), False for tokens that only fill a batch of unequal prompts.
 
         Returns:
             tokens (B,T,C) and image (B,hw,C).
@@ -120,6 +125,6 @@ class TwoWayTransformer(nn.Module):
         key_pe = image_pe.flatten(2).transpose(1, 2)
         queries = point_embedding
         for layer in self.layers:
-            queries, keys = layer(queries, keys, point_embedding, key_pe)
+            queries, keys = layer(queries, keys, point_embedding, key_pe, token_mask)
         attended = self.final_attn_token_to_image(queries + point_embedding, keys + key_pe, keys)
         return self.norm_final_attn(queries + attended), keys

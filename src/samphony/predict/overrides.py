@@ -1,0 +1,115 @@
+"""Hydra-style overrides, as scripts for the official package give them, without Hydra.
+
+``++model.image_size=512`` changes a field of ``SAM2Config``; fields of the mask decoder and of the video options are found
+by their official names. What cannot be changed here is named in an error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from samphony.errors import ConfigError
+from samphony.model.config import SAM2Config
+
+_DECODER_FIELDS = {
+    "pred_obj_scores": "pred_obj_scores",
+    "use_high_res_features_in_sam": "use_high_res_features",
+    "iou_prediction_use_sigmoid": "iou_prediction_use_sigmoid",
+    "sam_mask_decoder_extra_args.dynamic_multimask_via_stability": "dynamic_multimask_via_stability",
+    "sam_mask_decoder_extra_args.dynamic_multimask_stability_delta": "dynamic_multimask_stability_delta",
+    "sam_mask_decoder_extra_args.dynamic_multimask_stability_thresh": "dynamic_multimask_stability_thresh",
+}
+
+# What the architecture always does: accepted when an override says the same.
+_FIXED: dict[str, Any] = {
+    "pred_obj_scores_mlp": True,
+    "use_mlp_for_obj_ptr_proj": True,
+    "directly_add_no_mem_embed": True,
+    "compile_image_encoder": False,
+    "backbone_stride": 16,
+}
+
+POSTPROCESSING = (
+    "model.sam_mask_decoder_extra_args.dynamic_multimask_via_stability=true",
+    "model.sam_mask_decoder_extra_args.dynamic_multimask_stability_delta=0.05",
+    "model.sam_mask_decoder_extra_args.dynamic_multimask_stability_thresh=0.98",
+)
+"""What the official builders add for ``apply_postprocessing``."""
+
+VIDEO_POSTPROCESSING = (
+    *POSTPROCESSING,
+    "model.binarize_mask_from_pts_for_mem_enc=true",
+)
+
+
+def apply_overrides(
+    config: SAM2Config, overrides: Sequence[str], door_fields: frozenset[str] = frozenset()
+) -> tuple[SAM2Config, dict[str, Any]]:
+    """Apply overrides in order.
+
+    Args:
+        config: where to start.
+        overrides: strings such as ``"++model.image_size=512"``.
+        door_fields: names of options that belong to the door and not to the network.
+
+    Returns:
+        the configuration and the door's options that were named.
+
+    Raises:
+        ConfigError: an override that is malformed, unknown, or of a wrong type.
+    """
+    fields = {f.name for f in dataclasses.fields(config)}
+    door: dict[str, Any] = {}
+    for text in overrides:
+        name, value = _parse(text)
+        if name in door_fields:
+            door[name] = value
+        elif name in _FIXED:
+            if value != _FIXED[name]:
+                raise ConfigError(f"override {text!r}: samphony supports {name}={_FIXED[name]} only")
+        elif name in _DECODER_FIELDS:
+            config = dataclasses.replace(
+                config, mask_decoder=_changed(config.mask_decoder, _DECODER_FIELDS[name], value, text)
+            )
+        elif name in fields:
+            config = _changed(config, name, value, text)
+        elif name != "_target_":  # which class to build is decided by the builder that was called
+            known = sorted({*fields, *_DECODER_FIELDS, *door_fields, *_FIXED} - {"name", "version"})
+            raise ConfigError(f"override {text!r}: there is no field {name!r}; known are {', '.join(known)}")
+    return config, door
+
+
+def _parse(text: str) -> tuple[str, Any]:
+    body = text.strip().lstrip("+")
+    name, equals, value = body.partition("=")
+    if not equals or not name.startswith("model."):
+        raise ConfigError(f"override {text!r} must look like '++model.image_size=512'")
+    return name.removeprefix("model."), _value(value.strip())
+
+
+def _value(text: str) -> Any:
+    lowered = text.lower()
+    if lowered in ("true", "false"):
+        return lowered == "true"
+    if lowered in ("null", "none"):
+        return None
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _changed(config: Any, name: str, value: Any, text: str) -> Any:
+    old = getattr(config, name)
+    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if dataclasses.is_dataclass(old) or type(value) is not type(old):
+        raise ConfigError(f"override {text!r}: {name} takes {type(old).__name__}, got {value!r}")
+    try:
+        return dataclasses.replace(config, **{name: value})
+    except ValueError as error:
+        raise ConfigError(f"override {text!r}: {error}") from None
