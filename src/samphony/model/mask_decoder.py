@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,24 @@ from samphony.model.layers import MLP, LayerNorm2d
 from samphony.model.two_way_transformer import TwoWayTransformer
 
 ABSENT_SCORE_CONSTANT = 10.0  # the object score of a decoder that does not predict one: always there
+
+
+@dataclass(frozen=True)
+class DecodedTokens:
+    """What the transformer says of B prompts.
+
+    mask_tokens: (B,1+M,C). ious: (B,1+M). object_score: logits (B,1). image: the embedding after reading the prompts,
+    (B,C,h,w).
+    """
+
+    mask_tokens: Tensor
+    ious: Tensor
+    object_score: Tensor
+    image: Tensor
+
+    def select(self, rows: Tensor) -> DecodedTokens:
+        """Some of the prompts, by index or boolean."""
+        return DecodedTokens(self.mask_tokens[rows], self.ious[rows], self.object_score[rows], self.image[rows])
 
 
 class MaskDecoder(nn.Module):
@@ -121,6 +140,22 @@ class MaskDecoder(nn.Module):
         prompt_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """All masks: logits (B,1+M,4h,4w), IoU (B,1+M), mask tokens (B,1+M,C), object score logits (B,1)."""
+        decoded = self.read_image(
+            image_embeddings, image_pe, sparse_prompt_embeddings, dense_prompt_embeddings, repeat_image, prompt_mask
+        )
+        masks = self.draw_masks(decoded, high_res_features)
+        return masks, decoded.ious, decoded.mask_tokens, decoded.object_score
+
+    def read_image(
+        self,
+        image_embeddings: Tensor,
+        image_pe: Tensor,
+        sparse_prompt_embeddings: Tensor,
+        dense_prompt_embeddings: Tensor,
+        repeat_image: bool,
+        prompt_mask: Tensor | None = None,
+    ) -> DecodedTokens:
+        """All that is known before a mask is drawn: its predicted IoU first of all."""
         B = sparse_prompt_embeddings.shape[0]
         if not repeat_image and image_embeddings.shape[0] != B:
             raise ValueError(f"image_embeddings has batch {image_embeddings.shape[0]}, the prompts have {B}")
@@ -128,25 +163,31 @@ class MaskDecoder(nn.Module):
         # One image and one dense prompt under all prompts stay a batch of one until the tokens differ.
         dense = _unrepeat(dense_prompt_embeddings)
         src = image_embeddings + dense
-        h, w = src.shape[-2:]
         if prompt_mask is not None:
             prompt_mask = F.pad(prompt_mask, (tokens.shape[1] - prompt_mask.shape[1], 0), value=True)
-        hs, src = self.transformer(src, image_pe[:1], tokens, prompt_mask)
+        hs, image = self.transformer(src, image_pe[:1], tokens, prompt_mask)
 
         first = 1 if self.pred_obj_scores else 0
         iou_token = hs[:, first]
-        mask_tokens = hs[:, first + 1 : first + 1 + self.num_mask_tokens]
-        upscaled = self._upscale(src.transpose(1, 2).unflatten(2, (h, w)), high_res_features)
-        weights = torch.stack(
-            [mlp(mask_tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
-        )  # (B,1+M,C/8)
-        masks = (weights @ upscaled.flatten(2)).unflatten(2, (4 * h, 4 * w))
-        ious = self.iou_prediction_head(iou_token)
         if self.pred_obj_scores:
             object_score = self.pred_obj_score_head(hs[:, 0])
         else:
             object_score = ABSENT_SCORE_CONSTANT * iou_token.new_ones(B, 1)
-        return masks, ious, mask_tokens, object_score
+        return DecodedTokens(
+            mask_tokens=hs[:, first + 1 : first + 1 + self.num_mask_tokens],
+            ious=self.iou_prediction_head(iou_token),
+            object_score=object_score,
+            image=image.transpose(1, 2).unflatten(2, src.shape[-2:]),
+        )
+
+    def draw_masks(self, decoded: DecodedTokens, high_res_features: Sequence[Tensor] | None = None) -> Tensor:
+        """The logits of all masks, (B,1+M,4h,4w): the costly half of the decoder."""
+        upscaled = self._upscale(decoded.image, high_res_features)
+        weights = torch.stack(
+            [mlp(decoded.mask_tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
+        )  # (B,1+M,C/8)
+        masks: Tensor = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
+        return masks
 
     def _output_tokens(self) -> Tensor:
         """(1, [object score], IoU, masks; C)."""
