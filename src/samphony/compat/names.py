@@ -1,0 +1,112 @@
+"""Where the names of the official package are in samphony.
+
+Module → name → ``"our.module"``, or ``"our.module:our_name"`` where ours is called otherwise.
+"""
+
+from __future__ import annotations
+
+_MODEL = "samphony.model"
+_PREDICT = "samphony.predict"
+_AMG = "samphony.compat.amg"
+_MISC = "samphony.compat.misc"
+
+
+def _from(place: str, *names: str) -> dict[str, str]:
+    """Names that are the same in one of our modules."""
+    return dict.fromkeys(names, place)
+
+
+_DOORS: dict[str, dict[str, str]] = {
+    "sam2": {},
+    "sam2.build_sam": {
+        "HF_MODEL_ID_TO_FILENAMES": "samphony.compat.hub",
+        "build_sam2": f"{_PREDICT}.build",
+        "build_sam2_hf": f"{_PREDICT}.build",
+        "build_sam2_video_predictor": f"{_PREDICT}.build",
+        "build_sam2_video_predictor_hf": f"{_PREDICT}.build",
+        "_hf_download": "samphony.compat.hub:hf_download",
+        "_load_checkpoint": "samphony.compat.hub:load_checkpoint",
+    },
+    "sam2.sam2_image_predictor": {
+        "SAM2ImagePredictor": f"{_PREDICT}.image",
+        "SAM2Base": f"{_MODEL}.base",
+        "SAM2Transforms": f"{_PREDICT}.transforms",
+    },
+    "sam2.sam2_video_predictor": {
+        "SAM2VideoPredictor": f"{_PREDICT}.video.predictor",
+        "SAM2VideoPredictorVOS": f"{_PREDICT}.video.predictor:SAM2VideoPredictor",
+        "SAM2Base": f"{_MODEL}.base",
+        "NO_OBJ_SCORE": f"{_MODEL}.base",
+        "concat_points": _MISC,
+        "fill_holes_in_mask_scores": _MISC,
+        "load_video_frames": _MISC,
+    },
+    "sam2.automatic_mask_generator": {
+        "SAM2AutomaticMaskGenerator": f"{_PREDICT}.automatic",
+        "SAM2ImagePredictor": f"{_PREDICT}.image",
+    },
+}
+
+_NETWORK: dict[str, dict[str, str]] = {
+    "sam2.modeling": {},
+    "sam2.modeling.sam2_base": {"SAM2Base": f"{_MODEL}.base", "NO_OBJ_SCORE": f"{_MODEL}.base"},
+    "sam2.modeling.sam2_utils": {
+        "MLP": f"{_MODEL}.layers",
+        "LayerNorm2d": f"{_MODEL}.layers",
+        "DropPath": f"{_MODEL}.layers",
+        "get_1d_sine_pe": f"{_MODEL}.position:sine_position_1d",
+    },
+    "sam2.modeling.position_encoding": {
+        "PositionEmbeddingRandom": f"{_MODEL}.position",
+        "PositionEmbeddingSine": "samphony.compat.position",
+    },
+    "sam2.modeling.memory_attention": {
+        "MemoryAttention": f"{_MODEL}.memory_attention",
+        "MemoryAttentionLayer": f"{_MODEL}.memory_attention",
+        "RoPEAttention": f"{_MODEL}.memory_attention",
+    },
+    "sam2.modeling.memory_encoder": _from(
+        f"{_MODEL}.memory_encoder", "CXBlock", "Fuser", "MaskDownSampler", "MemoryEncoder"
+    ),
+    "sam2.modeling.backbones": {},
+    "sam2.modeling.backbones.hieradet": _from(f"{_MODEL}.hiera", "Hiera", "MultiScaleAttention", "MultiScaleBlock"),
+    "sam2.modeling.backbones.image_encoder": _from(f"{_MODEL}.image_encoder", "FpnNeck", "ImageEncoder"),
+    "sam2.modeling.backbones.utils": _from(f"{_MODEL}.hiera", "PatchEmbed", "window_partition", "window_unpartition"),
+    "sam2.modeling.sam": {},
+    "sam2.modeling.sam.mask_decoder": {"MaskDecoder": f"{_MODEL}.mask_decoder"},
+    "sam2.modeling.sam.prompt_encoder": {
+        "PromptEncoder": f"{_MODEL}.prompt_encoder",
+        "PositionEmbeddingRandom": f"{_MODEL}.position",
+    },
+    "sam2.modeling.sam.transformer": {
+        **_from(f"{_MODEL}.two_way_transformer", "Attention", "TwoWayAttentionBlock", "TwoWayTransformer"),
+        "RoPEAttention": f"{_MODEL}.memory_attention",
+    },
+}
+
+_UTILS: dict[str, dict[str, str]] = {
+    "sam2.utils": {},
+    "sam2.utils.amg": _from(
+        _AMG,
+        "area_from_rle",
+        "batched_mask_to_box",
+        "box_xyxy_to_xywh",
+        "calculate_stability_score",
+        "coco_encode_rle",
+        "mask_to_rle_pytorch",
+        "remove_small_regions",
+        "rle_to_mask",
+    ),
+    "sam2.utils.misc": _from(
+        _MISC,
+        "concat_points",
+        "fill_holes_in_mask_scores",
+        "get_connected_components",
+        "load_video_frames",
+        "mask_to_box",
+    ),
+    "sam2.utils.transforms": {"SAM2Transforms": f"{_PREDICT}.transforms"},
+}
+
+MODULES = {**_DOORS, **_NETWORK, **_UTILS}
+"""Every module of ``sam2`` that has a counterpart."""
