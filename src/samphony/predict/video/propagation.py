@@ -1,0 +1,138 @@
+"""Walking over the frames: one step, and a pass of many with frames decoded ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+
+import torch
+from torch import Tensor
+
+from samphony.errors import PromptError, StateError
+from samphony.media.video_prefetch import prefetch
+from samphony.predict.video.engine import Engine
+from samphony.predict.video.memory_bank import Memory
+from samphony.predict.video.preprocess import model_input
+from samphony.predict.video.session import VideoSession
+from samphony.predict.video.tracked_object import TrackedObject
+
+Answers = list[tuple[TrackedObject, Memory | None]]
+"""Objects with their memory of a frame; None for one that has not started yet."""
+
+
+def step(
+    engine: Engine,
+    session: VideoSession,
+    frame_idx: int,
+    objects: Sequence[TrackedObject],
+    *,
+    reverse: bool = False,
+    started_only: bool = False,
+    picture: Tensor | None = None,
+) -> Answers:
+    """Bring objects one frame on.
+
+    Conditioning frames answer with what their prompt gave; other frames are tracked and filed.
+    """
+    waiting = {id(o) for o in objects if started_only and not _started(o, frame_idx, reverse)}
+    active = [o for o in objects if id(o) not in waiting]
+    engine.track(
+        session, frame_idx, (o for o in active if frame_idx not in o.bank.conditioning), reverse, picture
+    )
+    answers: Answers = []
+    for o in objects:
+        if id(o) in waiting:
+            answers.append((o, None))
+            continue
+        memory = o.bank.any(frame_idx)
+        assert memory is not None
+        answers.append((o, memory))
+        o.tracked[frame_idx] = reverse
+        _forget(engine, session, o, frame_idx, reverse)
+    return answers
+
+
+def run_pass(
+    engine: Engine,
+    session: VideoSession,
+    frames: Sequence[int],
+    *,
+    reverse: bool,
+    live: bool,
+    started_only: bool,
+) -> Iterator[tuple[int, Answers]]:
+    """Track over ``frames`` in order, yielding after each.
+
+    live: prompts, new objects and removals made between two frames act on the next one. Otherwise, as officially, the
+    objects are those of the beginning and new prompts wait for the next pass. What was tracked is kept when the pass is
+    left early, by the caller or by a frame that cannot be decoded.
+    """
+    objects = list(session.objects.values())
+
+    def load(frame_idx: int) -> tuple[int, Tensor]:
+        return frame_idx, model_input(session.source.read(frame_idx), session.image_size)
+
+    with closing(prefetch(load, frames)) as pictures:
+        for frame_idx, picture in pictures:
+            if live:
+                objects = list(session.objects.values())
+                with torch.inference_mode():
+                    engine.encode_pending(session)
+                objects = [o for o in objects if o.bank.conditioning]
+            else:
+                objects = [o for o in objects if session.objects.get(o.obj_id) is o]
+            with torch.inference_mode():
+                answers = step(
+                    engine,
+                    session,
+                    frame_idx,
+                    objects,
+                    reverse=reverse,
+                    started_only=started_only,
+                    picture=picture,
+                )
+            yield frame_idx, answers
+
+
+def prepare(engine: Engine, session: VideoSession) -> None:
+    """Make memories of all pending prompts. Raises :class:`StateError` where there is nothing to track."""
+    if not session.objects:
+        raise StateError("No input points or masks are provided for any object; please add inputs first.")
+    with torch.inference_mode():
+        engine.encode_pending(session)
+    for o in session.objects.values():
+        if not o.bank.conditioning:
+            raise StateError(
+                f"No input points or masks are provided for object id {o.obj_id}; please add inputs first."
+            )
+
+
+def frame_range(
+    session: VideoSession, start: int | None, max_frames: int | None, reverse: bool
+) -> Sequence[int]:
+    """Frames of a pass, by the official rules: ``max_frames`` more than the first, none in reverse from frame 0."""
+    count = len(session.source)
+    if start is None:
+        start = min(max(t, 0) for o in session.objects.values() for t in o.bank.conditioning)
+    elif start < 0:
+        raise PromptError(f"start_frame_idx must be 0 … {count - 1}, got {start}")
+    if max_frames is None:
+        max_frames = count
+    if not reverse:
+        return range(start, min(start + max_frames, count - 1) + 1)
+    return range(start, max(start - max_frames, 0) - 1, -1) if start > 0 else range(0)
+
+
+def _started(o: TrackedObject, frame_idx: int, reverse: bool) -> bool:
+    first = o.first_frame(reverse)
+    return first is not None and (frame_idx <= first if reverse else frame_idx >= first)
+
+
+def _forget(engine: Engine, session: VideoSession, o: TrackedObject, frame_idx: int, reverse: bool) -> None:
+    config, options = engine.model.config, engine.options
+    if options.clear_memory_around_prompts and frame_idx in o.bank.conditioning:
+        around = config.memory_temporal_stride_for_eval * config.num_maskmem
+        for t in range(frame_idx - around, frame_idx + around + 1):
+            o.bank.drop_tracked(t)
+    if options.history == "window":
+        o.bank.keep_window(frame_idx, reverse, *o.policy.reach(config))
