@@ -212,7 +212,7 @@ NANO = SAM2Config(
     trunk=EfficientNetLiteConfig(),
     neck=NeckConfig(layer_norm=True),
     prompt_encoder=PromptEncoderConfig(drawn=True),
-    mask_decoder=MaskDecoderConfig(mlp_dim=512, iou_head_hidden_dim=128),
+    mask_decoder=MaskDecoderConfig(num_heads=4, mlp_dim=512, iou_head_hidden_dim=128),
     memory_encoder=MemoryEncoderConfig(pool=2, fuser_expansion=2),
     memory_attention=MemoryAttentionConfig(num_layers=2, dim_feedforward=512),
 )

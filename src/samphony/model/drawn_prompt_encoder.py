@@ -40,13 +40,13 @@ class DrawnPromptEncoder(PromptEncoder):
         super().__init__(embed_dim, image_embedding_size, input_image_size, mask_in_chans)
         self.sigma = sigma
         self.draw = nn.Sequential(
-            nn.Conv2d(_CHANNELS, 32, 3, stride=2, padding=1),
-            LayerNorm2d(32),
+            nn.Conv2d(_CHANNELS, 24, 3, stride=2, padding=1),
+            LayerNorm2d(24),
             nn.GELU(),
-            nn.Conv2d(32, 64, 3, stride=2, padding=1),
-            LayerNorm2d(64),
+            nn.Conv2d(24, 48, 3, stride=2, padding=1),
+            LayerNorm2d(48),
             nn.GELU(),
-            nn.Conv2d(64, embed_dim, 3, padding=1),
+            nn.Conv2d(48, embed_dim, 1),
         )
 
     def forward(

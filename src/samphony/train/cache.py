@@ -1,0 +1,123 @@
+"""A compact cache of decoded training pictures: every picture is decoded and squashed to a square once.
+
+Two memory-mapped arrays (``images.npy`` uint8 ``(N, S, S, 3)``, ``labels.npy`` uint8 ``(N, S, S)``) and ``index.json``. The
+aspect ratio is not kept, as the image predictor does not keep it either. The folder is written beside its place and renamed,
+so that a half-written cache is never found.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from samphony.errors import MediaError
+from samphony.train.sources import IGNORE, Labelled, Record
+
+
+@dataclass(frozen=True)
+class CachedPicture:
+    """What the index knows of one cached picture: its object ids and their areas as shares of the picture."""
+
+    source: str
+    kind: str
+    name: str
+    clip: str | None
+    ids: tuple[int, ...]
+    areas: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class PictureCache:
+    """Decoded pictures ``images`` (N, S, S, 3) and ``labels`` (N, S, S), memory-mapped, and the index."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    pictures: tuple[CachedPicture, ...]
+
+    @property
+    def size(self) -> int:
+        """Pixels per side."""
+        return int(self.images.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+
+def build_cache(
+    records: Sequence[Record],
+    folder: Path,
+    size: int,
+    report: Callable[[str], None] = print,
+    workers: int = 2,
+) -> PictureCache:
+    """Decode ``records`` into ``folder``; pictures that cannot be read are reported by name and left out."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    count = len(records)
+    images = np.lib.format.open_memmap(partial / "images.npy", "w+", np.uint8, (count, size, size, 3))
+    labels = np.lib.format.open_memmap(partial / "labels.npy", "w+", np.uint8, (count, size, size))
+    pictures: list[CachedPicture] = []
+    with ThreadPoolExecutor(workers) as pool:
+        for record, square in zip(records, pool.map(lambda r: _squash(r, size), records), strict=True):
+            if isinstance(square, MediaError):
+                report(f"left out: {square}")
+                continue
+            at = len(pictures)
+            images[at], labels[at] = square
+            pictures.append(_describe(record, square[1]))
+            if len(pictures) % 1000 == 0:
+                report(f"{len(pictures)} of {count} pictures cached")
+    index = {"size": size, "pictures": [asdict(picture) for picture in pictures]}
+    (partial / "index.json").write_text(json.dumps(index), encoding="utf-8")
+    images.flush()
+    labels.flush()
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+    return open_cache(folder)
+
+
+def open_cache(folder: Path) -> PictureCache:
+    """Map a cache that `build_cache` wrote. Raises MediaError when it is missing or damaged."""
+    try:
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        images = np.load(folder / "images.npy", mmap_mode="r")
+        labels = np.load(folder / "labels.npy", mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise MediaError(f"{folder} is not a picture cache: {error}") from error
+    pictures = tuple(
+        CachedPicture(p["source"], p["kind"], p["name"], p["clip"], tuple(p["ids"]), tuple(p["areas"]))
+        for p in index["pictures"]
+    )
+    return PictureCache(images[: len(pictures)], labels[: len(pictures)], pictures)
+
+
+def _squash(record: Record, size: int) -> Labelled | MediaError:
+    try:
+        image, labels = record.load()
+    except MediaError as error:
+        return error
+    square = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
+    square_labels = Image.fromarray(labels).resize((size, size), Image.Resampling.NEAREST)
+    return np.asarray(square), np.asarray(square_labels)
+
+
+def _describe(record: Record, labels: NDArray[np.uint8]) -> CachedPicture:
+    counts = np.bincount(labels.ravel(), minlength=256)
+    ids = tuple(int(i) for i in np.flatnonzero(counts) if 0 < i < IGNORE)
+    areas = tuple(float(counts[i] / labels.size) for i in ids)
+    return CachedPicture(record.source, record.kind, record.name, record.clip, ids, areas)
+
+
+def training_records(records: Iterable[Record], holds: Callable[[str, str | None], bool]) -> list[Record]:
+    """The records outside the validation split."""
+    return [record for record in records if not holds(record.name, record.clip)]

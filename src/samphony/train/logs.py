@@ -1,0 +1,37 @@
+"""What a run writes down: JSON lines always, TensorBoard events where its writer is installed."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+
+class RunLog:
+    """Numbers by step. Without a folder (other processes than the first) it is silent."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._file = None
+        self._events: Any = None
+        if folder is None:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = folder / "log.jsonl"
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return
+        self._events = SummaryWriter(str(folder / "events"))  # type: ignore[no-untyped-call]
+
+    def numbers(self, step: int, values: dict[str, float]) -> None:
+        """Add numbers of a step; those that are not a number are left out."""
+        if self._file is None:
+            return
+        known = {k: round(v, 6) for k, v in values.items() if v == v}
+        with self._file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"step": step, "time": round(time.time(), 1), **known}) + "\n")
+        if self._events is not None:
+            for name, value in known.items():
+                self._events.add_scalar(name, value, step)
+            self._events.flush()

@@ -1,0 +1,228 @@
+"""The training loop: steps, checkpoints, logs, validation; one process or several that share every batch.
+
+Several processes (``torchrun``) split the slots of the same batch and average their gradients in one flat all-reduce, so that two
+processes take the step that one would.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from samphony.model.base import SAM2Base
+from samphony.train.checkpoint import TrainState, averaged_weights, load_state, save_state
+from samphony.train.image_rollout import Draws, RolloutResult, image_rollout
+from samphony.train.logs import RunLog
+from samphony.train.optim import MovingAverage, build_optimizer, rate_factor, set_rate
+from samphony.train.photos import PhotoBatch, PhotoSampler
+from samphony.train.recipe import Recipe, Stage, recipe_tree
+
+Validate = Callable[[SAM2Base], dict[str, float]]
+"""Scores of a model by name; ``score`` decides which weights are the best."""
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes of a run."""
+
+    rank: int = 0
+    size: int = 1
+
+    @classmethod
+    def current(cls) -> Team:
+        """From torch.distributed when it is initialised."""
+        if dist.is_available() and dist.is_initialized():
+            return cls(dist.get_rank(), dist.get_world_size())
+        return cls()
+
+    def slots(self, batch: int) -> range:
+        """This process's part of a batch, which must divide evenly."""
+        if batch % self.size:
+            raise ValueError(f"a batch of {batch} cannot be shared by {self.size} processes")
+        part = batch // self.size
+        return range(self.rank * part, (self.rank + 1) * part)
+
+
+class Trainer:
+    """One run in one folder.
+
+    Args:
+        model: to train, on its device.
+        sampler: draws the pictures.
+        recipe: all numbers.
+        folder: checkpoints (``last.pt``), logs and pictures; a ``last.pt`` found there is resumed.
+        validate: called from time to time with the averaged weights in the model.
+    """
+
+    def __init__(
+        self,
+        model: SAM2Base,
+        sampler: PhotoSampler,
+        recipe: Recipe,
+        folder: Path,
+        validate: Validate | None = None,
+    ) -> None:
+        self.model, self.sampler, self.recipe, self.folder = model, sampler, recipe, folder
+        self.validate = validate
+        self.team = Team.current()
+        self.optimizer = build_optimizer(model, recipe.optim)
+        self.average = MovingAverage(model, recipe.optim.ema)
+        self.state = TrainState(step=0, seconds=0.0, pictures=0, best=-1.0)
+        self.log = RunLog(folder if self.team.rank == 0 else None)
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.last.exists():
+            self.state = load_state(self.last, model, self.optimizer, self.average)
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint that a run resumes from."""
+        return self.folder / "last.pt"
+
+    def run(self, until: int | None = None) -> None:
+        """Train to the end of the recipe, or to step ``until``."""
+        end = self.recipe.steps if until is None else min(until, self.recipe.steps)
+        torch.set_flush_denormal(True)  # vanishing gradients would slow a processor down a hundredfold
+        while self.state.step < end:
+            began = time.perf_counter()
+            stage = self.recipe.stage_at(self.state.step)
+            set_image_size(self.model, stage.size)
+            self.model.train()
+            numbers = self.step(stage)
+            self.state.step += 1
+            self.state.pictures += stage.batch
+            self.state.seconds += time.perf_counter() - began
+            self._after(numbers, stage, end)
+
+    def step(self, stage: Stage) -> dict[str, Tensor]:
+        """One optimiser step; numbers for the log."""
+        recipe, step = self.recipe, self.state.step
+        set_rate(self.optimizer, rate_factor(step, recipe.steps, recipe.optim))
+        began = time.perf_counter()
+        slots = self.team.slots(stage.batch)
+        batch = _move(
+            self.sampler.batch(recipe.run.seed, step, stage.batch, stage.size, slots), self.model.device
+        )
+        draws = Draws.of(
+            recipe.prompts, recipe.run.seed, step, slots, recipe.data.objects, stage.size // 4
+        ).to(self.model.device)
+        loaded = time.perf_counter()
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=recipe.run.precision == "bfloat16"):
+            result: RolloutResult = image_rollout(self.model, batch, draws, recipe.prompts, recipe.loss)
+        forward = time.perf_counter()
+        self.optimizer.zero_grad(set_to_none=True)
+        result.loss.backward()  # type: ignore[no-untyped-call]
+        backward = time.perf_counter()
+        norm = self._descend()
+        done = time.perf_counter()
+        return result.log | {
+            "grad_norm": norm,
+            "time/data": torch.tensor(loaded - began),
+            "time/forward": torch.tensor(forward - loaded),
+            "time/backward": torch.tensor(backward - forward),
+            "time/update": torch.tensor(done - backward),
+        }
+
+    def _descend(self) -> Tensor:
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        if self.team.size > 1:
+            average_gradients(parameters, self.team.size)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.recipe.optim.clip)
+        if math.isfinite(float(norm)):  # a batch that overflowed teaches nothing
+            self.optimizer.step()
+            self.average.update(self.model, self.state.step)
+        return norm
+
+    def _after(self, numbers: dict[str, Tensor], stage: Stage, end: int) -> None:
+        run, step = self.recipe.run, self.state.step
+        if step % run.log_every == 0:
+            rate = self.optimizer.param_groups[-1]["lr"]
+            speed = self.state.pictures / self.state.seconds
+            extra = {"rate": rate, "pictures_per_second": speed, "hours": self.state.seconds / 3600, "size": stage.size}
+            self.log.numbers(step, {k: float(v) for k, v in numbers.items()} | extra)
+        if self.team.rank != 0:
+            return
+        if self.validate is not None and (step % run.validate_every == 0 or step == self.recipe.steps):
+            self._validate()
+        if step % run.checkpoint_every == 0 or step == end:
+            self.save()
+
+    def _validate(self) -> None:
+        assert self.validate is not None
+        self.average.exchange(self.model)
+        self.model.eval()
+        try:
+            scores = self.validate(self.model)
+        finally:
+            self.average.exchange(self.model)
+        hours = {"hours": self.state.seconds / 3600, "pictures": float(self.state.pictures)}
+        self.log.numbers(self.state.step, {f"validation/{k}": v for k, v in scores.items()} | hours)
+        if scores.get("score", 0.0) > self.state.best:
+            self.state.best = scores["score"]
+            self.export(self.folder / "best.safetensors", scores)
+
+    def save(self) -> None:
+        """Write ``last.pt`` and the recipe."""
+        tree = recipe_tree(self.recipe)
+        (self.folder / "recipe.json").write_text(json.dumps(tree, indent=1), encoding="utf-8")
+        save_state(self.last, self.model, self.optimizer, self.average, self.state, tree)
+
+    def export(self, file: Path, scores: dict[str, float] | None = None) -> None:
+        """Write the averaged weights in half precision, as the package ships them."""
+        from samphony.model.build import build_model
+        from samphony.weights.save import save_weights
+
+        model = build_model(self.model.config, seed=0)
+        model.load_state_dict(averaged_weights(self.model, self.average))
+        notes: dict[str, Any] = {"step": self.state.step, "hours": round(self.state.seconds / 3600, 3)}
+        notes |= {k: round(v, 4) for k, v in (scores or {}).items()}
+        save_weights(
+            file, model, self.model.config, dtype=torch.float16, notes={k: str(v) for k, v in notes.items()}
+        )
+
+
+def average_gradients(parameters: list[torch.nn.Parameter], size: int) -> None:
+    """Mean of the gradients over all processes, as one flat message; a parameter without gradient counts as zero."""
+    for p in parameters:
+        if p.grad is None:
+            p.grad = torch.zeros_like(p)
+    flat = torch.cat([p.grad.reshape(-1) for p in parameters if p.grad is not None])
+    dist.all_reduce(flat)
+    flat /= size
+    at = 0
+    for p in parameters:
+        assert p.grad is not None
+        p.grad.copy_(flat[at : at + p.numel()].view_as(p))
+        at += p.numel()
+
+
+def set_image_size(model: SAM2Base, size: int) -> None:
+    """Run a model at another input size: no parameter depends on it in a trunk of convolutions."""
+    if model.image_size == size:
+        return
+    model.config = replace(model.config, image_size=size)
+    model.image_size = size
+    encoder: Any = model.sam_prompt_encoder
+    cells = model.config.embedding_size
+    encoder.image_embedding_size = (cells, cells)
+    encoder.input_image_size = (size, size)
+    encoder.mask_input_size = (4 * cells, 4 * cells)
+
+
+def _move(batch: PhotoBatch, device: torch.device) -> PhotoBatch:
+    if device.type == "cpu":
+        return batch
+    return replace(
+        batch,
+        images=batch.images.to(device, non_blocking=True),
+        masks=batch.masks.to(device, non_blocking=True),
+        valid=batch.valid.to(device, non_blocking=True),
+    )
