@@ -7,6 +7,7 @@ variable frame rates and open groups of pictures. Containers without time stamps
 from __future__ import annotations
 
 import io
+import platform
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -90,8 +91,7 @@ class VideoFile(FrameSource):
         except av.error.FFmpegError:
             pass  # a truncated file: what came before the damage can be read
         # Frames shown before the first key frame refer to frames that are not in the file.
-        times = sorted({pts for pts in times if first_key is not None and pts >= first_key})
-        return times
+        return sorted({pts for pts in times if first_key is not None and pts >= first_key})
 
     def _index_by_decoding(self) -> list[int]:
         """Presentation times found by decoding the whole file once."""
@@ -117,7 +117,7 @@ class VideoFile(FrameSource):
             for packet in self._container.demux(self._stream):
                 try:
                     yield from packet.decode()
-                except av.error.InvalidDataError:
+                except av.error.InvalidDataError:  # noqa: PERF203 - one packet must not end the video
                     continue
         except av.error.FFmpegError:
             return
@@ -130,8 +130,7 @@ class VideoFile(FrameSource):
             frame = self._advance(index) or self._decode_after_seek(index)
         if frame is None:
             raise MediaError(
-                f"{self.name}: frame {index} (at {self.time(index):.2f} s) cannot be decoded; "
-                "the file is damaged there"
+                f"{self.name}: frame {index} (at {self.time(index):.2f} s) cannot be decoded; the file is damaged there"
             )
         return frame
 
@@ -182,11 +181,11 @@ def live_packets(source: int | str) -> Iterator[Frame]:
     """Frames of a camera (number, or ``camera:NAME``) or live URL as they come, until it ends."""
     name = f"camera:{source}" if isinstance(source, int) else source
     if name.startswith("camera:"):
-        path, options = _camera(name.removeprefix("camera:"))
+        path, form = _camera(name.removeprefix("camera:"))
     else:
-        path, options = name, {}
+        path, form = name, None
     try:
-        container = av.open(path, mode="r", **options)
+        container = av.open(path, mode="r", format=form)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{name} cannot be opened: {error}") from error
     with container:
@@ -194,18 +193,17 @@ def live_packets(source: int | str) -> Iterator[Frame]:
             try:
                 for frame in packet.decode():
                     yield _rgb(frame)
-            except av.error.InvalidDataError:
+            except av.error.InvalidDataError:  # noqa: PERF203
                 continue  # a live source goes on after a damaged packet
             except av.error.FFmpegError as error:
                 raise MediaError(f"{name} failed after packet {index}: {error}") from error
 
 
-def _camera(device: str) -> tuple[str, dict[str, str]]:
+def _camera(device: str) -> tuple[str, str]:
     """FFmpeg's name and input format for a camera of this system."""
-    import sys
-
-    if sys.platform.startswith("linux"):
-        return (f"/dev/video{device}" if device.isdigit() else device), {"format": "v4l2"}
-    if sys.platform == "darwin":
-        return device, {"format": "avfoundation"}
-    return (f"video={device}"), {"format": "dshow"}
+    system = platform.system()
+    if system == "Darwin":
+        return device, "avfoundation"
+    if system == "Windows":
+        return f"video={device}", "dshow"
+    return f"/dev/video{device}" if device.isdigit() else device, "v4l2"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
-def prefetch(make: Callable[[Item], Made], items: Iterable[Item], depth: int = 2) -> Iterator[Made]:
+def prefetch(make: Callable[[Item], Made], items: Iterable[Item], depth: int = 2) -> Generator[Made, None, None]:
     """Yield ``make(item)`` for each item in order, at most ``depth`` results ahead of the consumer.
 
     An exception in ``make`` is raised at its own place in the order, after everything before it was yielded. Closing
@@ -32,9 +32,9 @@ def prefetch(make: Callable[[Item], Made], items: Iterable[Item], depth: int = 2
         for item in items:
             if stop.is_set():
                 return
-            try:
+            try:  # noqa: PERF203
                 put((make(item), None))
-            except BaseException as error:
+            except BaseException as error:  # handed to the consumer at its place
                 put((None, error))
                 return
         put(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -78,7 +79,7 @@ class VideoWriter:
             if self._sound:
                 self._sound.advance(self._out, self._last * float(_CLOCK) + self._step, last=True)
             self._out.close()
-            os.replace(self._part, self.path)
+            self._part.replace(self.path)
         except (av.error.FFmpegError, OSError) as error:
             self.discard()
             raise MediaError(f"{self.path} cannot be written: {error}") from error
@@ -87,10 +88,8 @@ class VideoWriter:
         """Drop what was written; an older file at ``path`` stays."""
         out = getattr(self, "_out", None)
         if out is not None:
-            try:
+            with suppress(av.error.FFmpegError, OSError):  # the disk may be full
                 out.close()
-            except (av.error.FFmpegError, OSError):
-                pass  # the disk is full: there is nothing more to save
         self._part.unlink(missing_ok=True)
 
     def __enter__(self) -> VideoWriter:

@@ -101,13 +101,13 @@ class Archive:
                         prefix="samphony-memories-", dir=self.folder, buffering=0
                     )
                 self._file.seek(place)
-                view = memoryview(data)
+                view = memoryview(data.tobytes())
                 while view:
                     view = view[self._file.write(view) :]
             except OSError as error:
                 raise MediaError(
-                    f"memories cannot be spilled to {self.folder or tempfile.gettempdir()}: {error}; what was tracked is "
-                    "kept. Free some space, or set VideoOptions(spill_folder=…) or VideoOptions(history='window')"
+                    f"memories cannot be spilled to {self.folder or tempfile.gettempdir()}: {error}; what was tracked "
+                    "is kept. Free some space, or set VideoOptions(spill_folder=…) or VideoOptions(history='window')"
                 ) from error
             self._end = max(self._end, place + data.size)
             return place

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from samphony.errors import StateError
-from samphony.media.video import Frame
 from samphony.model.base import NO_OBJ_SCORE, SAM2Base, non_overlapping
 from samphony.model.features import ImageFeatures
 from samphony.model.memory import PointerMemory, Recall, SpatialMemory
@@ -38,7 +37,7 @@ class Engine:
     # Images
 
     def features(self, session: VideoSession, frame_idx: int, picture: Tensor | None = None) -> ImageFeatures:
-        """Image features of a frame, from the session's cache of one or by encoding ``picture`` or the source's frame."""
+        """Image features of a frame: cached, or made of ``picture`` or the source's frame."""
         if session.features is not None and session.features[0] == frame_idx:
             return session.features[1]
         if picture is None:
@@ -62,8 +61,8 @@ class Engine:
     ) -> Memory:
         """Answer a prompt of one object on one frame; the memory is encoded later.
 
-        is_first: the frame was not tracked before, so no memory is used. previous: an earlier answer on this frame, which
-        goes in as a mask prompt beside the clicks.
+        is_first: the frame was not tracked before, so no memory is used. previous: an earlier answer on this frame,
+        which goes in as a mask prompt beside the clicks.
         """
         recall = None
         if not is_first:
@@ -106,15 +105,11 @@ class Engine:
         if memory.features is not None or self.model.num_maskmem == 0:
             return memory
         size = (self.model.image_size, self.model.image_size)
-        masks = F.interpolate(
-            memory.low_res_masks.to(session.device), size=size, mode="bilinear", align_corners=False
-        )
+        masks = F.interpolate(memory.low_res_masks.to(session.device), size=size, mode="bilinear", align_corners=False)
         encoded = self.model.encode_memory(
             self.features(session, memory.frame_idx), masks, memory.object_score, is_mask_from_pts=True
         )
-        return replace(
-            memory, features=self._stored(session, encoded.features), position=encoded.position[:1]
-        )
+        return replace(memory, features=self._stored(session, encoded.features), position=encoded.position[:1])
 
     # Tracking
 
@@ -170,18 +165,14 @@ class Engine:
             first = objects[0].bank.any(frames[0])
             assert first is not None
             assert first.position is not None
-            spatial.append(
-                SpatialMemory(stack(frames, "features"), first.position.to(session.device), column[0][1])
-            )
+            spatial.append(SpatialMemory(stack(frames, "features"), first.position.to(session.device), column[0][1]))
         pointers = [
             PointerMemory(stack([t for t, _ in column], "pointer"), column[0][1])
             for column in zip(*(s.pointers for s in selections), strict=True)
         ]
         return Recall(tuple(spatial), tuple(pointers), selections[0].max_offset)
 
-    def _records(
-        self, session: VideoSession, frame_idx: int, out: FrameOutput, marks: Sequence[float]
-    ) -> list[Memory]:
+    def _records(self, session: VideoSession, frame_idx: int, out: FrameOutput, marks: Sequence[float]) -> list[Memory]:
         """One memory for each object of a network call."""
         low_res = clean_logits(out.low_res_masks, self.options.fill_hole_area, self.options.remove_sprinkle_area)
         low_res = low_res.to(session.storage_device)
@@ -247,5 +238,3 @@ class _Chooser:
         ]
         self.marks = [choice.mark for choice in choices]
         return torch.tensor([choice.index for choice in choices], device=ious.device)
-
-

@@ -40,8 +40,8 @@ class VideoOptions:
     history: Literal["spill", "window", "keep"] = "spill"
     """What becomes of memories that a forward pass no longer reads.
 
-    ``spill``: kept, in a memory-mapped temporary file once they exceed ``ram_budget``; every later correction or reverse
-    pass finds them. ``window``: dropped; exact for passes in one direction. ``keep``: all stay in memory.
+    ``spill``: kept, in a memory-mapped temporary file once they exceed ``ram_budget``; every later correction or
+    reverse pass finds them. ``window``: dropped; exact for passes in one direction. ``keep``: all stay in memory.
     """
     ram_budget: int = 512 * 1024 * 1024
     """Bytes of tracked memories held in RAM before the oldest are spilled."""

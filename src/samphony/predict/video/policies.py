@@ -136,9 +136,7 @@ def conditioning_pointers(selected: Sequence[int], moment: Moment) -> list[tuple
     """(frame, offset) of the pointers of conditioning frames: only from the past, where the model says so."""
     config, f = moment.config, moment.frame_idx
     sign = -1 if moment.reverse else 1
-    past = [
-        t for t in selected if (f - t) * sign >= 0 or not config.only_obj_ptrs_in_the_past_for_eval
-    ]
+    past = [t for t in selected if (f - t) * sign >= 0 or not config.only_obj_ptrs_in_the_past_for_eval]
     signed = config.use_signed_tpos_enc_to_obj_ptrs
     return [(t, float((f - t) * sign if signed else abs(f - t))) for t in past]
 

@@ -47,9 +47,7 @@ class SAM2VideoPredictor:
     options: VideoOptions
     policy: MemoryPolicy
 
-    def __init__(
-        self, model: SAM2Base, options: VideoOptions | None = None, policy: MemoryPolicy = OFFICIAL
-    ) -> None:
+    def __init__(self, model: SAM2Base, options: VideoOptions | None = None, policy: MemoryPolicy = OFFICIAL) -> None:
         for name, value in (("model", model), ("options", options or VideoOptions()), ("policy", policy)):
             object.__setattr__(self, name, value)
 
@@ -174,9 +172,7 @@ class SAM2VideoPredictor:
         return self.add_new_points_or_box(*args, **kwargs)
 
     @torch.inference_mode()
-    def add_new_mask(
-        self, inference_state: VideoSession, frame_idx: int, obj_id: ObjectId, mask: Any
-    ) -> Official:
+    def add_new_mask(self, inference_state: VideoSession, frame_idx: int, obj_id: ObjectId, mask: Any) -> Official:
         """Give an object's mask (H,W) on a frame; any size, stretched to the model's input.
 
         Returns and raises as :meth:`add_new_points_or_box`.
@@ -193,9 +189,7 @@ class SAM2VideoPredictor:
         mask: Tensor | None,
         add: bool = False,
     ) -> Official:
-        is_conditioning = prompt(
-            self._engine, session, frame_idx, obj_id, points, mask, add=add, policy=self.policy
-        )
+        is_conditioning = prompt(self._engine, session, frame_idx, obj_id, points, mask, add=add, policy=self.policy)
         return self._answer(session, frame_idx, is_conditioning)
 
     def _answer(self, session: VideoSession, frame_idx: int, is_conditioning: bool) -> Official:
@@ -326,4 +320,3 @@ class SAM2VideoPredictor:
                 "clear_non_cond_mem_around_input fails in the official package, too (it calls a method that does not "
                 "exist); set clear_memory_around_prompts=True, which does what it was meant to do"
             )
-

@@ -36,9 +36,7 @@ def step(
     """
     waiting = {id(o) for o in objects if started_only and not _started(o, frame_idx, reverse)}
     active = [o for o in objects if id(o) not in waiting]
-    engine.track(
-        session, frame_idx, (o for o in active if frame_idx not in o.bank.conditioning), reverse, picture
-    )
+    engine.track(session, frame_idx, (o for o in active if frame_idx not in o.bank.conditioning), reverse, picture)
     answers: Answers = []
     for o in objects:
         if id(o) in waiting:
@@ -107,9 +105,7 @@ def prepare(engine: Engine, session: VideoSession) -> None:
             )
 
 
-def frame_range(
-    session: VideoSession, start: int | None, max_frames: int | None, reverse: bool
-) -> Sequence[int]:
+def frame_range(session: VideoSession, start: int | None, max_frames: int | None, reverse: bool) -> Sequence[int]:
     """Frames of a pass, by the official rules: ``max_frames`` more than the first, none in reverse from frame 0."""
     count = len(session.source)
     if start is None:

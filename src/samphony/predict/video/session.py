@@ -38,13 +38,14 @@ class VideoSession(Mapping[str, Any]):
         offload_state_to_cpu: bool = False,
     ) -> None:
         self.source = source
-        self.num_frames = num_frames
-        self.height, self.width = source.height, source.width
-        self.device = device
-        self.image_size = image_size
-        self.offload_video_to_cpu = offload_video_to_cpu
-        self.offload_state_to_cpu = offload_state_to_cpu
-        self.storage_device = torch.device("cpu") if offload_state_to_cpu else device
+        self.num_frames: int | None = num_frames
+        self.height: int = source.height
+        self.width: int = source.width
+        self.device: torch.device = device
+        self.image_size: int = image_size
+        self.offload_video_to_cpu: bool = offload_video_to_cpu
+        self.offload_state_to_cpu: bool = offload_state_to_cpu
+        self.storage_device: torch.device = torch.device("cpu") if offload_state_to_cpu else device
         self.objects: dict[ObjectId, TrackedObject] = {}
         self.features: tuple[int, ImageFeatures] | None = None
         budget = options.ram_budget if options.history == "spill" else None
@@ -59,7 +60,7 @@ class VideoSession(Mapping[str, Any]):
         """Ids of the objects, in the order in which they were added."""
         return list(self.objects)
 
-    def object(self, obj_id: ObjectId) -> TrackedObject:
+    def known(self, obj_id: ObjectId) -> TrackedObject:
         """The object of that id. Raises :class:`StateError` where there is none."""
         found = self.objects.get(obj_id)
         if found is None:

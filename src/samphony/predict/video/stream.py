@@ -83,9 +83,7 @@ class VideoStream:
         if self._source is None or self._session is None:
             self._source = _LastFrame(picture)
             model = engine.model
-            self._session = VideoSession(
-                self._source, self._num_frames, engine.options, model.device, model.image_size
-            )
+            self._session = VideoSession(self._source, self._num_frames, engine.options, model.device, model.image_size)
             return frame_result(engine, self._session, 0, [])
         session = self._session
         engine.encode_pending(session)  # needs the features of the frame before: now or never
@@ -119,9 +117,7 @@ class VideoStream:
         given = drawn = None
         if mask is None:
             check_inside(session, points, box)
-            given = point_prompt(
-                session, points, labels, box, clear_old_points=clear_old_points, normalize_coords=True
-            )
+            given = point_prompt(session, points, labels, box, clear_old_points=clear_old_points, normalize_coords=True)
         else:
             drawn = mask_prompt(session, mask)
         prompt(
@@ -148,7 +144,7 @@ class VideoStream:
     def remove(self, obj_id: ObjectId) -> None:
         """Forget an object. Raises :class:`StateError` where it does not exist."""
         session = self.session
-        session.object(obj_id)
+        session.known(obj_id)
         session.remember()
         del session.objects[obj_id]
 

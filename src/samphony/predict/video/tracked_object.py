@@ -23,9 +23,7 @@ class PointPrompt:
 
     def extended(self, other: PointPrompt) -> PointPrompt:
         """These points, then the other's."""
-        return PointPrompt(
-            torch.cat([self.coords, other.coords], dim=1), torch.cat([self.labels, other.labels], dim=1)
-        )
+        return PointPrompt(torch.cat([self.coords, other.coords], dim=1), torch.cat([self.labels, other.labels], dim=1))
 
     @property
     def inputs(self) -> dict[str, Tensor]:
@@ -37,9 +35,9 @@ class PointPrompt:
 class TrackedObject:
     """Everything known of one object.
 
-    points, masks: prompts by frame; a frame has one kind or the other. pending_conditioning, pending_corrections: answers
-    to prompts that have not been encoded to memories yet; that happens before the next tracking. tracked: for each frame
-    passed by tracking, whether it was passed in reverse.
+    points, masks: prompts by frame; a frame has one kind or the other. pending_conditioning, pending_corrections:
+    answers to prompts that have not been encoded to memories yet; that happens before the next tracking. tracked: for
+    each frame passed by tracking, whether it was passed in reverse.
     """
 
     obj_id: ObjectId
