@@ -10,7 +10,8 @@ Source: Ravi et al., "SAM 2: Segment Anything in Images and Videos" (2024), and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +28,11 @@ from samphony.model.position import sine_position_1d
 
 NO_OBJ_SCORE = -1024.0
 """Logit of every pixel of an object that is not there."""
+
+_PLAIN_FIELDS = frozenset(f.name for f in fields(SAM2Config) if isinstance(f.default, (bool, int, float)))
+_READABLE = _PLAIN_FIELDS - {"no_obj_embed_spatial"}  # a parameter has that name
+_SETTABLE = _READABLE - {"image_size", "backbone_stride", "hidden_dim", "num_maskmem", "proj_tpos_enc_in_obj_ptrs"}
+"""What is built after the others would not change with them."""
 
 PointInputs = dict[str, Tensor]
 """``point_coords`` (B,N,2) in pixels of the model's input and ``point_labels`` (B,N)."""
@@ -84,6 +90,34 @@ class SAM2Base(nn.Module):
     def device(self) -> torch.device:
         """Where the parameters are."""
         return self.no_mem_embed.device
+
+    @property
+    def pred_obj_scores(self) -> bool:
+        """Whether the mask decoder predicts object scores."""
+        return self.config.mask_decoder.pred_obj_scores
+
+    @property
+    def sam_image_embedding_size(self) -> int:
+        """Cells per side of the image embedding."""
+        return self.config.embedding_size
+
+    # Official scripts read and change behaviour as attributes of the model (``memory_temporal_stride_for_eval``):
+    # these are the fields of the configuration, and a change must not go by unnoticed.
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            config = self.__dict__.get("config")
+            if config is None or name not in _READABLE:
+                raise
+            return getattr(config, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _SETTABLE:
+            self.config = replace(self.config, **{name: value})
+        else:
+            super().__setattr__(name, value)
 
     def forward(self, *_: object) -> None:
         """Not a verb of this model: use ``forward_image`` and ``track_step``, or a predictor."""

@@ -55,9 +55,9 @@ class FpnNeck(nn.Module):
             levels[i] = above = level
         if self.norms is not None:
             levels = [norm(level) for norm, level in zip(self.norms, levels, strict=True)]
-        return levels, [self.position(level) for level in levels]
+        return levels, [self.position_encoding(level) for level in levels]
 
-    def position(self, level: Tensor) -> Tensor:
+    def position_encoding(self, level: Tensor) -> Tensor:
         """The sine code that belongs to a level, (1,C,h,w)."""
         return sine_position_2d(level.shape[-2], level.shape[-1], self.d_model, level.device, level.dtype)
 

@@ -79,6 +79,12 @@ class SAM2ImagePredictor:
         return self.model.device
 
     @property
+    def _bb_feat_sizes(self) -> list[tuple[int, int]]:
+        """Official name: (h,w) of the three levels, fine to coarse."""
+        h, w = self.model.sam_prompt_encoder.image_embedding_size
+        return [(4 * h, 4 * w), (2 * h, 2 * w), (h, w)]
+
+    @property
     def max_hole_area(self) -> float:
         """See the constructor; can be set."""
         return self._transforms.max_hole_area
@@ -196,8 +202,8 @@ class SAM2ImagePredictor:
             normalize_coords: coordinates are pixels of the photo; otherwise they are already in 0…1.
 
         Returns:
-            masks (M,H,W) float32, IoU (M), low-res logits (M,4h,4w) within ±32, to be given as ``mask_input``. For B > 1
-            prompts each has a leading B.
+            masks (M,H,W) float32, IoU (M), low-res logits (M,4h,4w) within ±32, to be given as ``mask_input``. For
+            B > 1 prompts each has a leading B.
 
         Raises:
             StateError: no image is set. PromptError: names the argument that cannot be used.
