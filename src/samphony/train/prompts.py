@@ -30,19 +30,17 @@ class Prompts:
         )
 
 
-def depth(region: Tensor, limit: int = 24) -> Tensor:
-    """Steps of 3×3 erosion that a cell survives, up to ``limit``: (…,h,w) bool → float. Outside the map is outside."""
-    outside = F.pad((~region).float().flatten(0, -3)[:, None], (1, 1, 1, 1), value=1.0)
-    total = torch.zeros_like(outside)
+def depth(region: Tensor, limit: int = 12) -> Tensor:
+    """How deep inside its region a cell lies, in pairs of cells, up to ``limit``: (N,K,h,w) bool → float; 0 outside.
+
+    Counts 3×3 erosions on a map of half the size: cheap, and exact enough to find a centre. Beyond the map is outside.
+    """
+    inside = -F.max_pool2d(-region.float(), 2)  # (N,K,h/2,w/2): whole pairs only
+    total = torch.zeros_like(inside)
     for _ in range(limit):
-        alive = 1 - outside
-        if not bool(alive.any()):
-            break
-        total += alive
-        outside = F.max_pool2d(outside, 3, stride=1, padding=1)
-        outside[..., 0, :] = outside[..., -1, :] = 1.0
-        outside[..., :, 0] = outside[..., :, -1] = 1.0
-    return total[:, 0, 1:-1, 1:-1].reshape(region.shape)
+        total += inside
+        inside = -F.max_pool2d(F.pad(-inside, (1, 1, 1, 1), value=0.0), 3, stride=1)
+    return F.interpolate(total, scale_factor=2.0, mode="nearest") * region
 
 
 def click(inside: Tensor, outside: Tensor, noise: Tensor, centre: Tensor) -> Prompts:
