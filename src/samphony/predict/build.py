@@ -15,9 +15,10 @@ from samphony.model.build import build_model
 from samphony.model.config import MODELS, SAM2Config
 from samphony.predict.overrides import POSTPROCESSING, VIDEO_POSTPROCESSING, apply_overrides
 from samphony.predict.ready import mark_random
+from samphony.weights.download import find_weights
 from samphony.weights.identify import identify
 from samphony.weights.load import apply_state_dict, load_state_dict, load_weights
-from samphony.weights.registry import NANO_FILE, canonical_name, resolve_name
+from samphony.weights.registry import NANO_FILE, resolve_name
 
 if TYPE_CHECKING:
     from samphony.predict.video.predictor import SAM2VideoPredictor
@@ -91,21 +92,12 @@ def build_sam2_video_predictor(
 
 def build_sam2_hf(model_id: str, **kwargs: Any) -> SAM2Base:
     """``build_sam2`` with weights that are fetched once and cached; any name that ``samphony models`` lists."""
-    return build_sam2(resolve_name(model_id), _weights_of(model_id), **kwargs)
+    return build_sam2(resolve_name(model_id), find_weights(model_id), **kwargs)
 
 
 def build_sam2_video_predictor_hf(model_id: str, **kwargs: Any) -> SAM2VideoPredictor:
     """``build_sam2_video_predictor`` with weights that are fetched once and cached."""
-    return build_sam2_video_predictor(resolve_name(model_id), _weights_of(model_id), **kwargs)
-
-
-def _weights_of(model_id: str) -> os.PathLike[str]:
-    name = canonical_name(model_id)
-    if name == "nano":
-        return NANO_FILE
-    from samphony.weights.download import download_weights
-
-    return download_weights(name)
+    return build_sam2_video_predictor(resolve_name(model_id), find_weights(model_id), **kwargs)
 
 
 def _build(
