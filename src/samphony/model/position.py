@@ -7,15 +7,31 @@ always made outside inference mode, since a table made inside could not take par
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
-@lru_cache(maxsize=32)
-@torch.inference_mode(False)
-@torch.no_grad()
+
+def _table(make: Callable[P, T]) -> Callable[P, T]:
+    """Compute once per arguments; while a graph is captured compute anew, since its tensors are no numbers to keep."""
+    kept = lru_cache(maxsize=32)(make)
+
+    @wraps(make)
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def table(*args: P.args, **kwargs: P.kwargs) -> T:
+        return make(*args, **kwargs) if torch.compiler.is_compiling() else kept(*args, **kwargs)  # type: ignore[arg-type]
+
+    return table
+
+
+@_table
 def sine_position_2d(
     height: int, width: int, channels: int, device: torch.device, dtype: torch.dtype = torch.float32
 ) -> Tensor:
@@ -75,9 +91,7 @@ class PositionEmbeddingRandom(nn.Module):
         return self._pe_encoding((coords / size).to(self.positional_encoding_gaussian_matrix.dtype))
 
 
-@lru_cache(maxsize=32)
-@torch.inference_mode(False)
-@torch.no_grad()
+@_table
 def axial_rotary_table(
     height: int, width: int, head_dim: int, theta: float, device: torch.device, pool: int = 1
 ) -> tuple[Tensor, Tensor]:

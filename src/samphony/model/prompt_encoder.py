@@ -57,7 +57,7 @@ class PromptEncoder(nn.Module):
     def get_dense_pe(self) -> Tensor:
         """The position code of the embedding's cells, (1,C,h,w)."""
         matrix = self.pe_layer.positional_encoding_gaussian_matrix
-        if torch.is_grad_enabled() or matrix.is_inference():
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or matrix.is_inference():
             return self.pe_layer(self.image_embedding_size)[None]
         key = (matrix.data_ptr(), matrix._version, matrix.dtype, matrix.device, self.image_embedding_size)
         if self._dense_pe is None or self._dense_pe[0] != key:
