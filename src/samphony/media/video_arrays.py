@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,7 @@ class SpooledSource(FrameSource):
             raise MediaError("the iterator gave no frame; a video needs at least one")
         self._lock = threading.Lock()
         self._file = tempfile.TemporaryFile(prefix="samphony-frames-")  # noqa: SIM115 - lives as long as the source
+        weakref.finalize(self, self._file.close)
         self._count = 0
         self.height, self.width = as_frame(first, "frame 0 of the iterator").shape[:2]
         try:

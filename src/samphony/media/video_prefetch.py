@@ -25,14 +25,14 @@ def prefetch(make: Callable[[Item], Made], items: Iterable[Item], depth: int = 2
             try:
                 done.put(entry, timeout=0.1)
                 return
-            except queue.Full:
+            except queue.Full:  # noqa: PERF203 - looks at ``stop`` every now and then
                 continue
 
     def work() -> None:
         for item in items:
             if stop.is_set():
                 return
-            try:  # noqa: PERF203
+            try:
                 put((make(item), None))
             except BaseException as error:  # handed to the consumer at its place
                 put((None, error))

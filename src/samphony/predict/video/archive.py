@@ -100,6 +100,7 @@ class Archive:
                     self._file = tempfile.TemporaryFile(  # noqa: SIM115 - lives as long as the session
                         prefix="samphony-memories-", dir=self.folder, buffering=0
                     )
+                    weakref.finalize(self, self._file.close)
                 self._file.seek(place)
                 view = memoryview(data.tobytes())
                 while view:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, KeysView
+from collections.abc import Container, Iterator, KeysView
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -77,14 +77,16 @@ class MemoryBank:
             self.put_tracked(memory)
         return memory is not None
 
-    def keep_window(self, frame_idx: int, reverse: bool, features: int, pointers: int) -> None:
+    def keep_window(
+        self, frame_idx: int, reverse: bool, features: int, pointers: int, pinned: Container[int] = ()
+    ) -> None:
         """Forget what tracking onwards from ``frame_idx`` cannot read.
 
-        Features are kept ``features`` frames back, whole records ``pointers`` frames back; marked frames stay.
+        Features are kept ``features`` frames back, records ``pointers`` frames back; marked and pinned frames stay.
         """
         for t, shelved in list(self._tracked.items()):
             back = t - frame_idx if reverse else frame_idx - t
-            if 0 <= back <= min(features, pointers):
+            if t in pinned or 0 <= back <= min(features, pointers):
                 continue
             memory = shelved.get()
             if memory.mark:

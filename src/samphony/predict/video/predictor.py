@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor
 from samphony.errors import ConfigError, StateError
 from samphony.media.video import open_video
 from samphony.model.base import SAM2Base
+from samphony.predict.ready import require_weights
 from samphony.predict.video.answering import frame_result, prompt
 from samphony.predict.video.engine import Engine
 from samphony.predict.video.options import VideoOptions
@@ -19,6 +22,7 @@ from samphony.predict.video.policies import OFFICIAL, MemoryPolicy
 from samphony.predict.video.prompts import check_frame, mask_prompt, point_prompt
 from samphony.predict.video.propagation import frame_range, prepare, run_pass
 from samphony.predict.video.results import FrameResult
+from samphony.predict.video.saving import load_session, refer, save_session
 from samphony.predict.video.session import VideoSession
 from samphony.predict.video.stream import VideoStream
 from samphony.predict.video.tracked_object import ObjectId, PointPrompt
@@ -96,6 +100,8 @@ class SAM2VideoPredictor:
         offload_video_to_cpu: bool = False,
         offload_state_to_cpu: bool = False,
         async_loading_frames: bool = False,
+        *,
+        reference: VideoSession | None = None,
     ) -> VideoSession:
         """Open a video.
 
@@ -104,9 +110,11 @@ class SAM2VideoPredictor:
             offload_video_to_cpu: frames are always decoded on demand in RAM; the flag is kept in the state.
             offload_state_to_cpu: keep memories in RAM instead of the model's device.
             async_loading_frames: accepted for compatibility; frames are always decoded ahead by a thread.
+            reference: a session of another video, whose prompted frames show the objects to look for in this one.
         """
+        require_weights(self.model)
         source = open_video(video_path)
-        return VideoSession(
+        session = VideoSession(
             source,
             len(source),
             self.options,
@@ -115,6 +123,24 @@ class SAM2VideoPredictor:
             offload_video_to_cpu,
             offload_state_to_cpu,
         )
+        if reference is not None:
+            self._engine.encode_pending(reference)
+            refer(session, reference)
+        return session
+
+    def save_session(self, session: VideoSession, path: str | os.PathLike[str]) -> None:
+        """Write prompts, memories and masks to ``path`` (.json) and a .safetensors file beside it."""
+        save_session(session, self.model, Path(path))
+
+    def load_session(self, path: str | os.PathLike[str], video_path: Any, **kwargs: Any) -> VideoSession:
+        """Open a video with what :meth:`save_session` wrote; tracking goes on with the same numbers.
+
+        Raises:
+            CheckpointError: the files cannot be read, or are of another model or video.
+        """
+        session = self.init_state(video_path, **kwargs)
+        load_session(session, self.model, Path(path), self.policy)
+        return session
 
     def stream(self, num_frames: int | None = None, **options: Any) -> VideoStream:
         """A live session: frames are given one at a time and answered at once.
@@ -124,6 +150,7 @@ class SAM2VideoPredictor:
             options: changes to :class:`VideoOptions`, of which streams by default set ``history="window"`` and
                 ``add_all_frames_to_correct_as_cond=True``.
         """
+        require_weights(self.model)
         live: dict[str, Any] = {"history": "window", "add_all_frames_to_correct_as_cond": True, **options}
         return VideoStream(Engine(self.model, replace(self.options, **live)), self.policy, num_frames)
 
@@ -285,7 +312,8 @@ class SAM2VideoPredictor:
         *,
         direction: Direction = "forward",
         start: int | None = None,
-        max_frames: int | None = None,
+        first: int = 0,
+        last: int | None = None,
         start_at_prompt: bool = True,
     ) -> Iterator[FrameResult]:
         """Track with typed answers; prompts, new objects and removals between two frames act on the next one.
@@ -293,7 +321,7 @@ class SAM2VideoPredictor:
         Args:
             direction: ``both`` goes forward from ``start``, then backward from it; ``start`` is yielded once.
             start: the earliest prompted frame by default (``reverse``: the latest).
-            max_frames: frames beyond ``start`` in each direction; all by default.
+            first, last: frames beyond which tracking does not go; the whole video by default.
             start_at_prompt: an object begins at its own first prompt in the direction of tracking; before it the
                 answers leave it out. Officially objects are also tracked on the frames before.
         """
@@ -304,15 +332,22 @@ class SAM2VideoPredictor:
         if start is None:
             pick = max if direction == "reverse" else min
             start = pick(max(t, 0) for o in session.objects.values() for t in o.bank.conditioning)
-        for reverse in (False, True):
+        first = check_frame(session, first)
+        last = len(session.source) - 1 if last is None else check_frame(session, last)
+        start = min(max(check_frame(session, start), first), last)
+        passes = [(False, range(start, last + 1)), (True, range(start, first - 1, -1))]
+        if direction == "both":
+            reach = max(max(o.policy.reach(self.model.config)) for o in session.objects.values())
+            session.pinned = range(start, start + reach + 1)
+        for reverse, frames in passes:
             if direction not in ("both", "reverse" if reverse else "forward"):
                 continue
-            frames = frame_range(session, start, max_frames, reverse)
             for frame_idx, answers in run_pass(
                 engine, session, frames, reverse=reverse, live=True, started_only=start_at_prompt
             ):
                 if not (direction == "both" and reverse and frame_idx == start):
                     yield frame_result(engine, session, frame_idx, answers)
+        session.pinned = range(0)
 
     def _check_options(self) -> None:
         if self.options.clear_non_cond_mem_around_input:

@@ -131,4 +131,4 @@ def _forget(engine: Engine, session: VideoSession, o: TrackedObject, frame_idx: 
         for t in range(frame_idx - around, frame_idx + around + 1):
             o.bank.drop_tracked(t)
     if options.history == "window":
-        o.bank.keep_window(frame_idx, reverse, *o.policy.reach(config))
+        o.bank.keep_window(frame_idx, reverse, *o.policy.reach(config), session.pinned)
