@@ -19,6 +19,7 @@ from samphony.weights.download import find_weights
 from samphony.weights.identify import identify
 from samphony.weights.load import apply_state_dict, load_state_dict, load_weights
 from samphony.weights.registry import NANO_FILE, resolve_name
+from samphony.weights.save import read_config
 
 if TYPE_CHECKING:
     from samphony.predict.video.predictor import SAM2VideoPredictor
@@ -119,10 +120,9 @@ def _build(
         if ckpt_path is None:
             raise ConfigError("give config_file, or ckpt_path to read the model from its weights")
         state = load_state_dict(ckpt_path)
-        name = identify(state)
-        if name is None:
+        config_file = read_config(ckpt_path) or identify(state)
+        if config_file is None:
             raise CheckpointError(f"{ckpt_path}: not the weights of a known model; give config_file")
-        config_file = name
     config = config_file if isinstance(config_file, SAM2Config) else resolve_name(config_file)
     if ckpt_path is None and not random_weights and config.name == "nano" and config == MODELS["nano"]:
         ckpt_path = NANO_FILE

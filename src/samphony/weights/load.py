@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from samphony.errors import CheckpointError
 from samphony.weights.identify import describe_weights
-from samphony.weights.tensors import load_tensors
+from samphony.weights.tensors import is_safetensors, load_tensors, read_head
 
 _ZIP = b"PK\x03\x04"
 _DATA_PARALLEL = "module."
@@ -34,10 +34,10 @@ def load_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             loaded; the message names the file, and nothing in it has been executed.
     """
     path = Path(path).expanduser()
-    head = _read_head(path)
+    head = read_head(path)
     if head.startswith(_ZIP):
         return _plain_state(_load_torch(path), path)
-    if head[8:9] == b"{":  # safetensors: eight bytes of header length, then JSON
+    if is_safetensors(path):
         return _plain_state(load_tensors(path)[0], path)
     raise CheckpointError(f"{path}: not a weights file, but {_guess(head)}; expected .pt or .safetensors")
 
@@ -62,19 +62,6 @@ def apply_state_dict(model: nn.Module, state: Mapping[str, Tensor], source: str)
     if wanted != given:
         raise CheckpointError(_mismatch(wanted, given, state, getattr(model, "config", None), source))
     model.load_state_dict(dict(state), strict=True)
-
-
-def _read_head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            head = file.read(64)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"weights file {path} does not exist") from error
-    except OSError as error:
-        raise CheckpointError(f"weights file {path} cannot be read: {error.strerror or error}") from error
-    if not head:
-        raise CheckpointError(f"{path}: empty file")
-    return head
 
 
 def _load_torch(path: Path) -> Any:

@@ -16,7 +16,7 @@ from torch import nn
 
 from samphony.errors import CheckpointError
 from samphony.model.config import SAM2Config
-from samphony.weights.tensors import read_metadata, save_tensors
+from samphony.weights.tensors import is_safetensors, read_metadata, save_tensors
 
 _CONFIG = "samphony.config"
 
@@ -49,12 +49,12 @@ def save_weights(
 
 
 def read_config(path: str | os.PathLike[str]) -> SAM2Config | None:
-    """The configuration that ``save_weights`` stored in a file, or None when it holds none (official weights).
+    """The configuration that ``save_weights`` stored in a file, or None when it holds none, as official ``.pt`` do.
 
     Raises:
-        CheckpointError: the file is no safetensors file, or its configuration is of a later version.
+        CheckpointError: the file is missing or damaged, or its configuration is of a later version.
     """
-    stored = read_metadata(path).get(_CONFIG)
+    stored = read_metadata(path).get(_CONFIG) if is_safetensors(path) else None
     if stored is None:
         return None
     try:

@@ -58,6 +58,33 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         return file.metadata() or {}
 
 
+def is_safetensors(path: str | os.PathLike[str]) -> bool:
+    """Whether a file looks like safetensors: eight bytes with the length of a header, then JSON.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    return read_head(path)[8:9] == b"{"
+
+
+def read_head(path: str | os.PathLike[str]) -> bytes:
+    """The first 64 bytes of a weights file, which tell its kind.
+
+    Raises:
+        CheckpointError: the file is missing, empty or cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(64)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"weights file {path} does not exist") from error
+    except OSError as error:
+        raise CheckpointError(f"weights file {path} cannot be read: {error.strerror or error}") from error
+    if not head:
+        raise CheckpointError(f"{path}: empty file")
+    return head
+
+
 @contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
     path = Path(path)
