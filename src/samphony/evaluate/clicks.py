@@ -1,8 +1,9 @@
 """Interactive segmentation of pictures: mean IoU after clicks, with a box, and of the best of three masks.
 
-Protocol (official evaluation of SAM 2): the first click is the object's centre by distance transform, each further click the
-centre of the largest error; a first click is answered with the best of three masks by predicted IoU, later answers and boxes are the
-single mask; earlier clicks and logits are given again. Masks are compared at the picture's own size; post-processing is off.
+Protocol (official evaluation of SAM 2): the first click is the object's centre by distance transform, each further
+click the centre of the largest error; a first click is answered with the best of three masks by predicted IoU,
+later answers and boxes are the single mask; earlier clicks and logits are given again. Masks are compared at the
+picture's own size; post-processing is off.
 """
 
 from __future__ import annotations
@@ -104,8 +105,8 @@ def evaluate_picture(
 def next_click(mask: Mask, truth: Mask, void: Mask | None = None) -> tuple[float, float, int]:
     """The centre of the largest error: (x, y, 1 for missed, 0 for too much).
 
-    Centre: the pixel farthest from the error region's rim (and from the picture's). Without an error, the centre of what
-    is not the object, as a negative click (official behaviour).
+    Centre: the pixel farthest from the error region's rim (and from the picture's). Without an error, the centre of
+    what is not the object, as a negative click (official behaviour).
     """
     missed, extra = truth & ~mask, mask & ~truth
     if void is not None:
@@ -136,7 +137,9 @@ def _masks(logits: Tensor) -> list[Mask]:
 
 
 def mean_of(results: Sequence[ObjectResult], what: str) -> float:
-    """Mean of ``click1`` … ``clickN``, ``box``, ``oracle``, ``f1`` …, ``box_f`` or ``iou_error``; nan without results."""
+    """Mean of ``click1`` … ``clickN``, ``box``, ``oracle``, ``f1`` …, ``box_f`` or ``iou_error``; nan without
+    results.
+    """
     if not results:
         return float("nan")
     return float(np.mean([_value(r, what) for r in results]))

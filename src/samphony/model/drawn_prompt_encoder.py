@@ -1,9 +1,9 @@
 """The nano's prompt encoder: the official one, with the prompts also drawn into the dense map.
 
-A small network learns little from prompts that arrive as tokens only: its image features must be asked "is this the same
-object?" by attention. Drawn as small pictures (a disc for each click, the filled box, the previous mask) and brought to
-the embedding by three convolutions, the same prompts are where the features are. Interface and parameters of
-`PromptEncoder` stay; ``draw.*`` is added.
+A small network learns little from prompts that arrive as tokens only: its image features must be asked "is this the
+same object?" by attention. Drawn as small pictures (a disc for each click, the filled box, the previous mask) and
+brought to the embedding by three convolutions, the same prompts are where the features are. Interface and
+parameters of `PromptEncoder` stay; ``draw.*`` is added.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """EfficientNet-Lite: the nano's trunk, an inverted-residual network for processors without matrix units.
 
-Source: Tan and Le, "EfficientNet" (2019) and Google's Lite variants (2020): no squeeze-and-excite, ReLU6, fixed stem. Batch norms are
-part of the convolutions here (a weight and a bias): `fold_imagenet` brings public ImageNet weights, which keep them apart,
-into this form. Padding is symmetric, where the TensorFlow original pads strided convolutions at the far side only: half
-a pixel of each stride, which training levels out.
+Source: Tan and Le, "EfficientNet" (2019) and Google's Lite variants (2020): no squeeze-and-excite, ReLU6, fixed
+stem. Batch norms are part of the convolutions here (a weight and a bias): `fold_imagenet` brings public ImageNet
+weights, which keep them apart, into this form. Padding is symmetric, where the TensorFlow original pads strided
+convolutions at the far side only: half a pixel of each stride, which training levels out.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
 """A compact cache of decoded training pictures: every picture is decoded and squashed to a square once.
 
-Two memory-mapped arrays (``images.npy`` uint8 ``(N, S, S, 3)``, ``labels.npy`` uint8 ``(N, S, S)``) and ``index.json``. The
-aspect ratio is not kept, as the image predictor does not keep it either. The folder is written beside its place and renamed,
-so that a half-written cache is never found.
+Two memory-mapped arrays (``images.npy`` uint8 ``(N, S, S, 3)``, ``labels.npy`` uint8 ``(N, S, S)``) and
+``index.json``. The aspect ratio is not kept, as the image predictor does not keep it either. The folder is written
+beside its place and renamed, so that a half-written cache is never found.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from samphony.datasets.sources import IGNORE, Labelled, Record
 from samphony.errors import MediaError
-from samphony.train.sources import IGNORE, Labelled, Record
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def build_cache(
     images.flush()
     labels.flush()
     shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+    partial.replace(folder)
     return open_cache(folder)
 
 

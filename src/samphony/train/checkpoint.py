@@ -48,12 +48,10 @@ def save_state(
         torch.save(content, stream)
         stream.flush()
         os.fsync(stream.fileno())
-    os.replace(partial, file)
+    partial.replace(file)
 
 
-def load_state(
-    file: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: MovingAverage
-) -> TrainState:
+def load_state(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: MovingAverage) -> TrainState:
     """Restore a run in place. Raises CheckpointError when the file is damaged or of another run."""
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)

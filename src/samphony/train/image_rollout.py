@@ -1,7 +1,7 @@
 """One training step on pictures: encode once, then play several rounds of prompts and sum the losses.
 
-It composes the parts of SAM2Base: image encoder, prompt encoder, mask decoder. In every round the single mask (token 0) and the
-best of the three others are supervised, since users ask for either at any number of clicks.
+It composes the parts of SAM2Base: image encoder, prompt encoder, mask decoder. In every round the single mask (token 0)
+and the best of the three others are supervised, since users ask for either at any number of clicks.
 """
 
 from __future__ import annotations
@@ -108,9 +108,7 @@ def image_rollout(
             real = true_iou(logits, coarse[:, None].expand_as(logits), valid[:, None].expand_as(logits))
         iou = (ious - real).abs().mean()
         there = object_score_loss(score.float(), torch.ones(N, dtype=torch.bool, device=score.device)).mean()
-        total = total + (
-            weights.focal * focal + weights.dice * dice + weights.iou * iou + weights.object_score * there
-        )
+        total = total + (weights.focal * focal + weights.dice * dice + weights.iou * iou + weights.object_score * there)
         log |= {f"iou/round{r}": real[:, 0].mean(), f"best/round{r}": real[:, 1:].amax(dim=1).mean()}
         if r == 0:
             log |= {

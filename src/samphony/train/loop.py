@@ -1,7 +1,7 @@
 """The training loop: steps, checkpoints, logs, validation; one process or several that share every batch.
 
-Several processes (``torchrun``) split the slots of the same batch and average their gradients in one flat all-reduce, so that two
-processes take the step that one would.
+Several processes (``torchrun``) split the slots of the same batch and average their gradients in one flat all-
+reduce, so that two processes take the step that one would.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from torch import Tensor
 
 from samphony.model.base import SAM2Base
 from samphony.train.checkpoint import TrainState, averaged_weights, load_state, save_state
+from samphony.train.clip_rollout import ClipDraws, clip_rollout
+from samphony.train.clips import ClipBatch, ClipSampler
 from samphony.train.image_rollout import Draws, RolloutResult, image_rollout
 from samphony.train.logs import RunLog
 from samphony.train.optim import MovingAverage, build_optimizer, rate_factor, set_rate
@@ -58,6 +60,7 @@ class Trainer:
     Args:
         model: to train, on its device.
         sampler: draws the pictures.
+        clips: draws the clips, for recipes that have some.
         recipe: all numbers.
         folder: checkpoints (``last.pt``), logs and pictures; a ``last.pt`` found there is resumed.
         validate: called from time to time with the averaged weights in the model.
@@ -70,9 +73,10 @@ class Trainer:
         recipe: Recipe,
         folder: Path,
         validate: Validate | None = None,
+        clips: ClipSampler | None = None,
     ) -> None:
         self.model, self.sampler, self.recipe, self.folder = model, sampler, recipe, folder
-        self.validate = validate
+        self.validate, self.clips = validate, clips
         self.team = Team.current()
         self.optimizer = build_optimizer(model, recipe.optim)
         self.average = MovingAverage(model, recipe.optim.ema)
@@ -107,16 +111,11 @@ class Trainer:
         recipe, step = self.recipe, self.state.step
         set_rate(self.optimizer, rate_factor(step, recipe.steps, recipe.optim))
         began = time.perf_counter()
-        slots = self.team.slots(stage.batch)
-        batch = _move(
-            self.sampler.batch(recipe.run.seed, step, stage.batch, stage.size, slots), self.model.device
-        )
-        draws = Draws.of(
-            recipe.prompts, recipe.run.seed, step, slots, recipe.data.objects, stage.size // 4
-        ).to(self.model.device)
+        device = self.model.device
+        play = self._clip_step(stage) if self._is_clip(stage) else self._image_step(stage)
         loaded = time.perf_counter()
-        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=recipe.run.precision == "bfloat16"):
-            result: RolloutResult = image_rollout(self.model, batch, draws, recipe.prompts, recipe.loss)
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.run.precision == "bfloat16"):
+            result = play()
         forward = time.perf_counter()
         self.optimizer.zero_grad(set_to_none=True)
         result.loss.backward()  # type: ignore[no-untyped-call]
@@ -130,6 +129,31 @@ class Trainer:
             "time/backward": torch.tensor(backward - forward),
             "time/update": torch.tensor(done - backward),
         }
+
+    def _is_clip(self, stage: Stage) -> bool:
+        """Whether this step is a clip: steps take turns so that shares hold over any stretch."""
+        if self.clips is None or stage.clips <= 0:
+            return False
+        step = self.state.step
+        return math.floor((step + 1) * stage.clips) > math.floor(step * stage.clips)
+
+    def _image_step(self, stage: Stage) -> Callable[[], RolloutResult]:
+        recipe, seed, step, device = self.recipe, self.recipe.run.seed, self.state.step, self.model.device
+        slots = self.team.slots(stage.batch)
+        batch = self.sampler.batch(seed, step, stage.batch, stage.size, slots)
+        batch = replace(batch, **_moved(batch, device))
+        draws = Draws.of(recipe.prompts, seed, step, slots, recipe.data.objects, stage.size // 4).to(device)
+        return lambda: image_rollout(self.model, batch, draws, recipe.prompts, recipe.loss)
+
+    def _clip_step(self, stage: Stage) -> Callable[[], RolloutResult]:
+        assert self.clips is not None
+        recipe, seed, step, device = self.recipe, self.recipe.run.seed, self.state.step, self.model.device
+        slots = self.team.slots(recipe.clips.batch)
+        batch = self.clips.batch(seed, step, stage.size, slots)
+        batch = replace(batch, **_moved(batch, device))
+        draws = ClipDraws.of(recipe.clips, recipe.prompts, seed, step, slots, stage.size // 4).to(device)
+        encoder = recipe.clips.train_encoder
+        return lambda: clip_rollout(self.model, batch, draws, recipe.prompts, recipe.loss, encoder)
 
     def _descend(self) -> Tensor:
         parameters = [p for p in self.model.parameters() if p.requires_grad]
@@ -184,9 +208,7 @@ class Trainer:
         model.load_state_dict(averaged_weights(self.model, self.average))
         notes: dict[str, Any] = {"step": self.state.step, "hours": round(self.state.seconds / 3600, 3)}
         notes |= {k: round(v, 4) for k, v in (scores or {}).items()}
-        save_weights(
-            file, model, self.model.config, dtype=torch.float16, notes={k: str(v) for k, v in notes.items()}
-        )
+        save_weights(file, model, self.model.config, dtype=torch.float16, notes={k: str(v) for k, v in notes.items()})
 
 
 def average_gradients(parameters: list[torch.nn.Parameter], size: int) -> None:
@@ -217,12 +239,7 @@ def set_image_size(model: SAM2Base, size: int) -> None:
     encoder.mask_input_size = (4 * cells, 4 * cells)
 
 
-def _move(batch: PhotoBatch, device: torch.device) -> PhotoBatch:
-    if device.type == "cpu":
-        return batch
-    return replace(
-        batch,
-        images=batch.images.to(device, non_blocking=True),
-        masks=batch.masks.to(device, non_blocking=True),
-        valid=batch.valid.to(device, non_blocking=True),
-    )
+def _moved(batch: PhotoBatch | ClipBatch, device: torch.device) -> dict[str, Tensor]:
+    """The tensors of a batch on the device."""
+    names = ("images", "masks", "valid")
+    return {name: getattr(batch, name).to(device, non_blocking=True) for name in names}

@@ -1,7 +1,7 @@
 """The losses of SAM 2, on soft targets with pixels that do not count.
 
-Focal and dice on masks, L1 on the predicted IoU, cross-entropy on the object score (Ravi et al., 2024, appendix). Each function
-gives one value an object, so that weights and means are the caller's.
+Focal and dice on masks, L1 on the predicted IoU, cross-entropy on the object score (Ravi et al., 2024, appendix). Each
+function gives one value an object, so that weights and means are the caller's.
 """
 
 from __future__ import annotations

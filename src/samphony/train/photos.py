@@ -1,7 +1,7 @@
 """Batches of training pictures: drawn, cropped, mirrored, recoloured.
 
-A batch is a function of seed and step alone, and a slot of it of seed, step and slot: a resumed run sees what it would have
-seen, and several processes that share the slots of a batch see what one would.
+A batch is a function of seed and step alone, and a slot of it of seed, step and slot: a resumed run sees what it would
+have seen, and several processes that share the slots of a batch see what one would.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from samphony.datasets.sources import IGNORE
 from samphony.train.cache import CachedPicture, PictureCache
 from samphony.train.recipe import DataRecipe
-from samphony.train.sources import IGNORE
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
@@ -46,9 +46,7 @@ class PhotoSampler:
         self.cache = cache
         self.recipe = recipe
         smallest = recipe.min_pixels / cache.size**2
-        self.rows = [
-            i for i, p in enumerate(cache.pictures) if keep(p) and any(a >= smallest for a in p.areas)
-        ]
+        self.rows = [i for i, p in enumerate(cache.pictures) if keep(p) and any(a >= smallest for a in p.areas)]
         self.weights = picture_weights([cache.pictures[i] for i in self.rows], recipe)
 
     def __len__(self) -> int:
@@ -121,9 +119,7 @@ class PhotoSampler:
         wanted = self.recipe.objects
         few = len(ids) < wanted
         chosen = [int(i) for i in rng.permutation(ids)] if few else []
-        chosen += [
-            int(i) for i in rng.choice(ids, wanted - len(chosen), replace=few, p=weight / weight.sum())
-        ]
+        chosen += [int(i) for i in rng.choice(ids, wanted - len(chosen), replace=few, p=weight / weight.sum())]
         return chosen
 
 

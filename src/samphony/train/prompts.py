@@ -1,7 +1,7 @@
 """Playing the user: first prompts from the mask, correction clicks from the error.
 
-Everything is batched over N objects and works on maps of a quarter of the input size, on any device; random numbers come in
-as arguments, so that a picture's prompts do not depend on its neighbours in the batch.
+Everything is batched over N objects and works on maps of a quarter of the input size, on any device; random numbers
+come in as arguments, so that a picture's prompts do not depend on its neighbours in the batch.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ class Prompts:
 
     def add(self, more: Prompts) -> Prompts:
         """These prompts, then ``more``."""
-        return Prompts(
-            torch.cat((self.coords, more.coords), dim=1), torch.cat((self.labels, more.labels), dim=1)
-        )
+        return Prompts(torch.cat((self.coords, more.coords), dim=1), torch.cat((self.labels, more.labels), dim=1))
 
 
 def depth(region: Tensor, limit: int = 12) -> Tensor:
@@ -53,7 +51,7 @@ def click(inside: Tensor, outside: Tensor, noise: Tensor, centre: Tensor) -> Pro
         noise: (N,h,w) in 0…1.
         centre: (N,) bool: click the deepest cell, else any cell.
     """
-    N, h, w = inside.shape
+    h, w = inside.shape[-2:]
     regions = torch.stack((inside, outside), dim=1)  # (N,2,h,w)
     score = torch.where(regions, noise[:, None], -1.0)
     if bool(centre.any()):
@@ -93,8 +91,8 @@ def boxes(masks: Tensor, noise: Tensor, share: float) -> Prompts:
 def first_prompts(masks: Tensor, target: Tensor, noise: Tensor, box: Tensor, centre: Tensor, share: float) -> Prompts:
     """A box where ``box`` (N,) says so, else a click (padded to two points).
 
-    masks: (N,S,S) bool. target: (N,h,w), share of the mask in each cell; a mask too thin for half a cell is clicked where it is
-    thickest.
+    masks: (N,S,S) bool. target: (N,h,w), share of the mask in each cell; a mask too thin for half a cell is clicked
+    where it is thickest.
     """
     most = target.flatten(1).amax(dim=1)[:, None, None]
     inside = target >= most.clamp(max=0.5)

@@ -102,6 +102,8 @@ class OptimRecipe:
     """Share of the rate that is left at the end."""
     clip: float = 1.0
     ema: float = 0.998
+    dropout: float = 0.0
+    """Of the memory attention (officially 0.1)."""
     freeze: tuple[str, ...] = ()
     """Parameters whose names start so are not trained."""
 
@@ -129,6 +131,8 @@ class ClipRecipe:
     mask_prompt: float = 0.5
     """Share of clips whose first frame is given as a mask; the others get a click or a box."""
     max_stride: int = 4
+    train_encoder: bool = False
+    """Whether clips train the image encoder too; pictures always do."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,9 @@ _CLUTTER = ("coco-mixed", "coco-person", "voc10-coseg", "voc2007-obj", "coco-pan
 def quick_validation(
     cache: PictureCache, held_out: Callable[[CachedPicture], bool], pictures: int, clicks: int = 3
 ) -> Callable[[SAM2Base], dict[str, float]]:
-    """A function that scores a model on at most two objects each of ``pictures`` pictures: salient, clutter, regions."""
+    """A function that scores a model on at most two objects each of ``pictures`` salient, cluttered and region
+    pictures.
+    """
     chosen: list[tuple[int, str]] = []
     groups = {"salient": pictures // 3, "clutter": pictures // 3, "regions": pictures // 3}
     for i, p in enumerate(cache.pictures):

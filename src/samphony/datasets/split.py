@@ -1,7 +1,8 @@
 """The fixed validation split: pictures and whole clips that are never trained on.
 
-``validation.txt`` lists them, one archive a line (``source: stem stem …``; a clip's line has no stems). It was drawn once by
-`draw`: 5 % of the photos by a hash of the name, and the clips named there. Photos that two sets share follow the same draw.
+``validation.txt`` lists them, one archive a line (``source: stem stem …``; a clip's line has no stems). It was drawn
+once by `draw`: 5 % of the photos by a hash of the name, and the clips named there. Pictures that are nearly the
+same (by a small grey copy) follow the same draw.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Split:
 def read_split(text: str | None = None) -> Split:
     """The split listed in the package, or in ``text`` of the same form."""
     if text is None:
-        text = files("samphony.train").joinpath("validation.txt").read_text(encoding="utf-8")
+        text = files("samphony.datasets").joinpath("validation.txt").read_text(encoding="utf-8")
     photos: set[str] = set()
     clips: set[str] = set()
     for line in text.splitlines():

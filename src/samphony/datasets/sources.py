@@ -1,7 +1,7 @@
 """Labelled pictures, wherever they lie: one record a picture, read only when it is asked for.
 
-A label map is ``(H, W)`` uint8: 0 nothing labelled, 1…250 objects, 255 ignore. Pictures of a clip carry the clip's name and
-their number, so that the same records serve photos and videos.
+A label map is ``(H, W)`` uint8: 0 nothing labelled, 1…250 objects, 255 ignore. Pictures of a clip carry the clip's
+name, so that the same records serve photos and videos.
 """
 
 from __future__ import annotations

