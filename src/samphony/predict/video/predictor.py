@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from samphony.errors import ConfigError, StateError
+from samphony.errors import StateError
 from samphony.media.video import open_video
 from samphony.model.base import SAM2Base
 from samphony.predict.ready import require_weights
@@ -20,7 +20,7 @@ from samphony.predict.video.engine import Engine
 from samphony.predict.video.options import VideoOptions
 from samphony.predict.video.policies import OFFICIAL, MemoryPolicy
 from samphony.predict.video.prompts import check_frame, mask_prompt, point_prompt
-from samphony.predict.video.propagation import frame_range, prepare, run_pass
+from samphony.predict.video.propagation import Begin, Direction, frame_range, passes, pin, prepare, run_pass
 from samphony.predict.video.results import FrameResult
 from samphony.predict.video.saving import load_session, refer, save_session
 from samphony.predict.video.session import VideoSession
@@ -30,7 +30,6 @@ from samphony.predict.video.tracked_object import ObjectId, PointPrompt
 _OPTIONS = frozenset(f.name for f in fields(VideoOptions))
 _RETURNS_MODEL = frozenset({"to", "eval", "train", "cuda", "cpu", "float", "half", "bfloat16", "requires_grad_"})
 
-Direction = Literal["forward", "reverse", "both"]
 Official = tuple[int, list[ObjectId], Tensor]
 """(frame index, object ids, logits (N,1,H,W) at the video's size)."""
 
@@ -86,6 +85,10 @@ class SAM2VideoPredictor:
             object.__setattr__(self, name, value)
         else:
             setattr(self.model, name, value)
+
+    def with_options(self, **options: Any) -> SAM2VideoPredictor:
+        """A predictor over the same network with some options changed."""
+        return SAM2VideoPredictor(self.model, replace(self.options, **options), self.policy)
 
     @property
     def _engine(self) -> Engine:
@@ -301,7 +304,7 @@ class SAM2VideoPredictor:
         frames = frame_range(inference_state, start_frame_idx, max_frame_num_to_track, reverse)
         engine = self._engine
         for frame_idx, answers in run_pass(
-            engine, inference_state, frames, reverse=reverse, live=False, started_only=False
+            engine, inference_state, frames, reverse=reverse, live=False, begin="anywhere"
         ):
             logits = engine.video_logits(inference_state, [memory for _, memory in answers])
             yield frame_idx, [o.obj_id for o, _ in answers], logits
@@ -319,35 +322,28 @@ class SAM2VideoPredictor:
         """Track with typed answers; prompts, new objects and removals between two frames act on the next one.
 
         Args:
-            direction: ``both`` goes forward from ``start``, then backward from it; ``start`` is yielded once.
-            start: the earliest prompted frame by default (``reverse``: the latest).
+            direction: ``both`` goes forward, then backward over what is left. Without ``start``, backward means from
+                each object's first prompt on; a frame then answers with the objects that were tracked backward there.
+            start: the first frame of each pass; by default the earliest prompted frame (``reverse``: the latest).
             first, last: frames beyond which tracking does not go; the whole video by default.
             start_at_prompt: an object begins at its own first prompt in the direction of tracking; before it the
                 answers leave it out. Officially objects are also tracked on the frames before.
         """
-        if direction not in ("forward", "reverse", "both"):
-            raise ConfigError(f"direction must be 'forward', 'reverse' or 'both', got {direction!r}")
-        engine = self._engine
-        prepare(engine, session)
-        if start is None:
-            pick = max if direction == "reverse" else min
-            start = pick(max(t, 0) for o in session.objects.values() for t in o.bank.conditioning)
+        prepare(self._engine, session)
         first = check_frame(session, first)
         last = len(session.source) - 1 if last is None else check_frame(session, last)
-        start = min(max(check_frame(session, start), first), last)
-        passes = [(False, range(start, last + 1)), (True, range(start, first - 1, -1))]
-        if direction == "both":
-            reach = max(max(o.policy.reach(self.model.config)) for o in session.objects.values())
-            session.pinned = range(start, start + reach + 1)
-        for reverse, frames in passes:
-            if direction not in ("both", "reverse" if reverse else "forward"):
-                continue
-            for frame_idx, answers in run_pass(
-                engine, session, frames, reverse=reverse, live=True, started_only=start_at_prompt
-            ):
-                if not (direction == "both" and reverse and frame_idx == start):
-                    yield frame_result(engine, session, frame_idx, answers)
-        session.pinned = range(0)
+        for reverse, frames, begin in passes(session, direction, start, first, last, start_at_prompt):
+            if direction == "both" and not reverse:
+                pin(session, self.model.config, start)
+            yield from self.track_frames(session, frames, reverse=reverse, begin=begin)
+
+    def track_frames(
+        self, session: VideoSession, frames: Sequence[int], *, reverse: bool, begin: Begin = "prompt"
+    ) -> Iterator[FrameResult]:
+        """One pass of :meth:`track` over exactly these frames; prompts must have been given."""
+        engine = self._engine
+        for frame_idx, answers in run_pass(engine, session, frames, reverse=reverse, live=True, begin=begin):
+            yield frame_result(engine, session, frame_idx, answers)
 
     def _check_options(self) -> None:
         if self.options.clear_non_cond_mem_around_input:

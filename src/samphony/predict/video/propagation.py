@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from samphony.errors import PromptError, StateError
+from samphony.errors import ConfigError, PromptError, StateError
 from samphony.media.video_prefetch import prefetch
+from samphony.model.config import SAM2Config
 from samphony.predict.video.engine import Engine
 from samphony.predict.video.memory_bank import Memory
 from samphony.predict.video.preprocess import model_input
 from samphony.predict.video.session import VideoSession
 from samphony.predict.video.tracked_object import TrackedObject
+
+Direction = Literal["forward", "reverse", "both"]
+Begin = Literal["anywhere", "prompt", "first prompt"]
+"""Where objects begin: on any frame, as officially; at their first prompt in the direction of tracking; or, in reverse,
+only before all of their prompts, which is what a forward pass has left over."""
 
 Answers = list[tuple[TrackedObject, Memory | None]]
 """Objects with their memory of a frame; None for one that has not started yet."""
@@ -27,14 +34,14 @@ def step(
     objects: Sequence[TrackedObject],
     *,
     reverse: bool = False,
-    started_only: bool = False,
+    begin: Begin = "anywhere",
     picture: Tensor | None = None,
 ) -> Answers:
     """Bring objects one frame on.
 
     Conditioning frames answer with what their prompt gave; other frames are tracked and filed.
     """
-    waiting = {id(o) for o in objects if started_only and not _started(o, frame_idx, reverse)}
+    waiting = {id(o) for o in objects if not _started(o, frame_idx, reverse, begin)}
     active = [o for o in objects if id(o) not in waiting]
     engine.track(session, frame_idx, (o for o in active if frame_idx not in o.bank.conditioning), reverse, picture)
     answers: Answers = []
@@ -57,7 +64,7 @@ def run_pass(
     *,
     reverse: bool,
     live: bool,
-    started_only: bool,
+    begin: Begin,
 ) -> Iterator[tuple[int, Answers]]:
     """Track over ``frames`` in order, yielding after each.
 
@@ -86,7 +93,7 @@ def run_pass(
                     frame_idx,
                     objects,
                     reverse=reverse,
-                    started_only=started_only,
+                    begin=begin,
                     picture=picture,
                 )
             yield frame_idx, answers
@@ -119,9 +126,50 @@ def frame_range(session: VideoSession, start: int | None, max_frames: int | None
     return range(start, max(start - max_frames, 0) - 1, -1) if start > 0 else range(0)
 
 
-def _started(o: TrackedObject, frame_idx: int, reverse: bool) -> bool:
-    first = o.first_frame(reverse)
-    return first is not None and (frame_idx <= first if reverse else frame_idx >= first)
+def passes(
+    session: VideoSession, direction: Direction, start: int | None, first: int, last: int, start_at_prompt: bool
+) -> list[tuple[bool, range, Begin]]:
+    """(reverse, frames, where objects begin) of each pass over the frames ``first`` … ``last``."""
+    if direction not in ("forward", "reverse", "both"):
+        raise ConfigError(f"direction must be 'forward', 'reverse' or 'both', got {direction!r}")
+    prompted = [[max(t, 0) for t in o.bank.conditioning] for o in session.objects.values()]
+    begin: Begin = "prompt" if start_at_prompt else "anywhere"
+
+    def inside(t: int) -> int:
+        return min(max(t, first), last)
+
+    forward = inside(min(map(min, prompted)) if start is None else start)
+    backward = inside(max(map(max, prompted)) if start is None else start)
+    if direction == "forward":
+        return [(False, range(forward, last + 1), begin)]
+    if direction == "reverse":
+        return [(True, range(backward, first - 1, -1), begin)]
+    if start is None:
+        # What the forward pass leaves over: for each object, the frames before its first prompt.
+        backward = inside(max(map(min, prompted)))
+        begin_back: Begin = "first prompt" if start_at_prompt else "anywhere"
+    else:
+        begin_back = begin
+    return [
+        (False, range(forward, last + 1), begin),
+        (True, range(backward - 1, first - 1, -1), begin_back),
+    ]
+
+
+def pin(session: VideoSession, config: SAM2Config, start: int | None) -> None:
+    """Keep the memories that a backward pass will read after the forward one has gone by."""
+    for o in session.objects.values():
+        t = min(o.bank.conditioning) if start is None else start
+        o.pinned = range(t, t + max(o.policy.reach(config)) + 1)
+
+
+def _started(o: TrackedObject, frame_idx: int, reverse: bool, begin: Begin) -> bool:
+    prompted = o.bank.conditioning
+    if begin == "anywhere":
+        return True
+    if not reverse:
+        return frame_idx >= min(prompted)
+    return frame_idx <= (max(prompted) if begin == "prompt" else min(prompted))
 
 
 def _forget(engine: Engine, session: VideoSession, o: TrackedObject, frame_idx: int, reverse: bool) -> None:
@@ -131,4 +179,4 @@ def _forget(engine: Engine, session: VideoSession, o: TrackedObject, frame_idx: 
         for t in range(frame_idx - around, frame_idx + around + 1):
             o.bank.drop_tracked(t)
     if options.history == "window":
-        o.bank.keep_window(frame_idx, reverse, *o.policy.reach(config), session.pinned)
+        o.bank.keep_window(frame_idx, reverse, *o.policy.reach(config), o.pinned)

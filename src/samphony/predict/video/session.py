@@ -25,7 +25,6 @@ class VideoSession(Mapping[str, Any]):
         num_frames: their number, or None in a stream of unknown length.
         objects: by id, in the order in which they were added.
         features: the image features of the last frame looked at, as (frame, features).
-        pinned: tracked frames that are never forgotten, since a later pass in the other direction reads them.
     """
 
     def __init__(
@@ -49,7 +48,6 @@ class VideoSession(Mapping[str, Any]):
         self.storage_device: torch.device = torch.device("cpu") if offload_state_to_cpu else device
         self.objects: dict[ObjectId, TrackedObject] = {}
         self.features: tuple[int, ImageFeatures] | None = None
-        self.pinned: range = range(0)
         budget = options.ram_budget if options.history == "spill" else None
         self.archive = Archive(budget, options.spill_folder)
         self._undo_depth = options.undo_depth

@@ -48,6 +48,8 @@ class TrackedObject:
     pending_conditioning: dict[int, Memory] = field(default_factory=dict)
     pending_corrections: dict[int, Memory] = field(default_factory=dict)
     tracked: dict[int, bool] = field(default_factory=dict)
+    pinned: range = range(0)
+    """Tracked frames that are never forgotten, since a later pass in the other direction reads them."""
 
     def copy(self) -> TrackedObject:
         """An object with dictionaries of its own over the same frozen records."""
@@ -82,8 +84,3 @@ class TrackedObject:
         self.pending_corrections.pop(frame_idx, None)
         if self.bank.downgrade(frame_idx):
             self.tracked.pop(frame_idx, None)
-
-    def first_frame(self, reverse: bool) -> int | None:
-        """The first conditioning frame in the direction of tracking."""
-        frames = self.bank.conditioning.keys()
-        return (max if reverse else min)(frames, default=None)

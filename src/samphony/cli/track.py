@@ -1,0 +1,141 @@
+"""``samphony track``: mark objects on a frame of a video, get their masks on all frames."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from samphony.errors import PromptError
+
+if TYPE_CHECKING:
+    from samphony.predict.video.track_file import Progress as Report
+    from samphony.predict.video.track_file import VideoPrompt
+
+
+def track(
+    video: Annotated[str, typer.Argument(help="A video file, a URL, or a folder of images.")],
+    point: Annotated[list[str] | None, typer.Option(help="Click inside an object: FRAME:X,Y[:OBJ].")] = None,
+    background: Annotated[list[str] | None, typer.Option(help="Click outside it: FRAME:X,Y[:OBJ].")] = None,
+    box: Annotated[list[str] | None, typer.Option(help="Box around an object: FRAME:X0,Y0,X1,Y1[:OBJ].")] = None,
+    mask: Annotated[list[str] | None, typer.Option(help="Mask picture of an object: FRAME:FILE[:OBJ].")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for masks, JSON and overlay.")] = Path("tracked"),
+    model: Annotated[str, typer.Option(help="Model name; see samphony models.")] = "nano",
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights file instead of the model's own.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    direction: Annotated[str, typer.Option(help="forward, reverse or both.")] = "forward",
+    start: Annotated[int, typer.Option(help="First frame to track.")] = 0,
+    end: Annotated[int | None, typer.Option(help="Last frame to track.")] = None,
+    overlay: Annotated[bool, typer.Option(help="Write overlay.mp4.")] = True,
+) -> None:
+    """Track objects through a video.
+
+    Writes OUT/masks/*.png (DAVIS palette), OUT/tracks.json (boxes, scores, run-length masks) and OUT/overlay.mp4.
+    Objects are numbered 1, 2, …; several clicks may mark one object. Interrupted, the same command goes on.
+    """
+    prompts = read_prompts(point or [], background or [], box or [], mask or [])
+    if direction not in ("forward", "reverse", "both"):
+        raise PromptError(f"--direction must be forward, reverse or both, got {direction!r}")
+
+    from samphony.predict.build import build_sam2_video_predictor, build_sam2_video_predictor_hf
+    from samphony.predict.video.track_file import track_to_folder
+
+    where = None if device == "auto" else device
+    if checkpoint is None:
+        predictor = build_sam2_video_predictor_hf(model, device=where)
+    else:
+        predictor = build_sam2_video_predictor(model, checkpoint, device=where)
+    with progress_bar() as report:
+        done = track_to_folder(
+            predictor,
+            int(video) if video.isdigit() else video,
+            prompts,
+            out,
+            direction=direction,  # type: ignore[arg-type]  # checked above
+            first=start,
+            last=end,
+            overlay=overlay,
+            progress=report,
+        )
+    typer.echo(f"{done.frames} frames in {done.json_path}")
+    if done.overlay_path is not None:
+        typer.echo(f"film in {done.overlay_path}")
+
+
+def read_prompts(points: list[str], background: list[str], boxes: list[str], masks: list[str]) -> list[VideoPrompt]:
+    """Prompts from the command line; clicks and box of one object on one frame become one prompt.
+
+    Raises:
+        PromptError: text that is not in the form that the help shows, or no prompt at all.
+    """
+    from samphony.media.masks import load_mask
+    from samphony.predict.video.track_file import VideoPrompt
+
+    clicks: dict[tuple[int, int], list[tuple[float, float, int]]] = defaultdict(list)
+    frames: dict[tuple[int, int], tuple[float, float, float, float] | None] = {}
+    for option, label, texts in (("--point", 1, points), ("--background", 0, background)):
+        for text in texts:
+            key, (x, y) = _numbers(option, text, 2)
+            clicks[key].append((x, y, label))
+            frames.setdefault(key, None)
+    for text in boxes:
+        key, (x0, y0, x1, y1) = _numbers("--box", text, 4)
+        if frames.get(key) is not None:
+            raise PromptError(f"--box {text}: object {key[1]} has a box on frame {key[0]} already")
+        frames[key] = (x0, y0, x1, y1)
+    prompts = [VideoPrompt(t, obj, tuple(clicks[t, obj]), box) for (t, obj), box in frames.items()]
+    for text in masks:
+        frame, _, rest = text.partition(":")
+        file, _, obj = rest.rpartition(":")
+        if not (file and obj.isdigit()):
+            file, obj = rest, "1"
+        if not (frame.isdigit() and file):
+            raise PromptError(f"--mask {text}: must be FRAME:FILE[:OBJ]")
+        if (int(frame), int(obj)) in frames:
+            raise PromptError(
+                f"--mask {text}: object {obj} has points or a box on frame {frame}; give one or the other"
+            )
+        prompts.append(VideoPrompt(int(frame), int(obj), mask=load_mask(file)))
+    if not prompts:
+        raise PromptError("mark at least one object with --point, --box or --mask")
+    return prompts
+
+
+def _numbers(option: str, text: str, count: int) -> tuple[tuple[int, int], list[float]]:
+    """((frame, object), numbers) of FRAME:N,N…[:OBJ]."""
+    form = "FRAME:X,Y[:OBJ]" if count == 2 else "FRAME:X0,Y0,X1,Y1[:OBJ]"
+    parts = text.split(":")
+    try:
+        if len(parts) not in (2, 3):
+            raise ValueError
+        numbers = [float(n) for n in parts[1].split(",")]
+        if len(numbers) != count:
+            raise ValueError
+        return (int(parts[0]), int(parts[2]) if len(parts) == 3 else 1), numbers
+    except ValueError:
+        raise PromptError(f"{option} {text}: must be {form}, for example {_EXAMPLES[count]}") from None
+
+
+_EXAMPLES = {2: "0:210,180:1", 4: "0:150,60,330,250"}
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Report]:
+    """A bar for each kind of work, on the terminal's error stream."""
+    from rich.console import Console
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        tasks = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done)
+
+        yield report
