@@ -1,0 +1,1 @@
+"""The command line: each module parses, calls a door and shows what it gave."""
