@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PIXELS_PER_PASS = 1 << 20
-"""Outline pixels computed at a time: bounds the work buffers to a few times 4 MiB."""
+PIXELS_PER_PASS = 1 << 18
+"""Outline pixels computed at a time: bounds the work buffers to a few MiB."""
 ROUNDING = 1e-6
 """A mean of four numbers may leave their range by this share of them; cells so near to a threshold are computed."""
 
@@ -82,25 +82,29 @@ class Enlargement:
             box_threshold: one of ``thresholds``.
         """
         cells = _Cells.of(logits, self.rows, self.cols)
-        sure = [cells.above(t) for t in thresholds]
-        open_ = [cells.undecided(t) for t in thresholds]
-        per_row = self.cols.count.double()
-        per_image = self.rows.count.double()
-        counts = torch.stack([s.double() @ per_row @ per_image for s in sure], dim=1).long()  # (N,J)
+        undecided = torch.stack([cells.undecided(t) for t in thresholds]).any(dim=0)
+        sure = [cells.above(t) & ~undecided for t in thresholds]
+        counts = torch.stack([self._pixels(s) for s in sure], dim=1)  # (N,J) float64
         which = thresholds.index(box_threshold)
         extent = _Extent.of_cells(sure[which], self.rows, self.cols, self.full)
 
-        at = torch.stack(open_).any(dim=0).nonzero()  # (K,3): mask, cell row, cell column
-        for part in self._passes(at):
+        for part in self._passes(undecided.nonzero()):  # (k,3): mask, cell row, cell column
             n, y, x = part.T
             pixels = cells.enlarge(n, y, x, self.rows, self.cols)  # (k,my,mx)
+            inside = torch.empty_like(pixels)
+            ones = inside.new_ones(inside[0].numel())
             for j, threshold in enumerate(thresholds):
-                inside = pixels > threshold
-                inside &= open_[j][n, y, x][:, None, None]
-                counts[:, j].index_add_(0, n, inside.flatten(1).sum(dim=1))
-                if j == which:
-                    extent.include(inside, n, self.rows.start[y], self.cols.start[x])
-        return Measures(counts, extent.boxes())
+                torch.gt(pixels, threshold, out=inside)
+                counts[:, j].index_add_(0, n, (inside.flatten(1) @ ones).double())
+            beyond = extent.beyond(n, y, x, self.rows, self.cols)
+            n, y, x = n[beyond], y[beyond], x[beyond]
+            extent.include(pixels[beyond] > box_threshold, n, self.rows.start[y], self.cols.start[x])
+        return Measures(counts.long(), extent.boxes())
+
+    def _pixels(self, cells: Tensor) -> Tensor:
+        """How many pixels cells (N,h,w) have: (N) float64."""
+        per_row = cells.float() @ self.cols.count.float()  # (N,h), exact below 2^24 columns
+        return per_row.double() @ self.rows.count.double()
 
     def paint(self, logits: Tensor, threshold: float) -> npt.NDArray[np.bool_]:
         """The mask at full size, (H,W) bool in column-major order as run-length codes want it.
@@ -162,7 +166,7 @@ class _Cells:
         back = 1 - across
         upper = corner[0] * back + corner[1] * across  # (k,1,mx)
         lower = corner[2] * back + corner[3] * across
-        return upper * (1 - down) + lower * down
+        return (upper * (1 - down)).addcmul_(lower, down)
 
 
 class _Extent:
@@ -179,6 +183,13 @@ class _Extent:
             low.append(torch.where(any_, axis.start, size).amin(dim=1))
             high.append(torch.where(any_, axis.start + axis.count - 1, -1).amax(dim=1))
         return cls(torch.stack(low, dim=1), torch.stack(high, dim=1))
+
+    def beyond(self, n: Tensor, y: Tensor, x: Tensor, rows: Axis, cols: Axis) -> Tensor:
+        """Which cells reach out of the extent found so far: the others cannot change it."""
+        low, high = self.low[n], self.high[n]
+        left, top = cols.start[x], rows.start[y]
+        right, bottom = left + cols.count[x], top + rows.count[y]
+        return (left < low[:, 0]) | (top < low[:, 1]) | (right - 1 > high[:, 0]) | (bottom - 1 > high[:, 1])
 
     def include(self, inside: Tensor, n: Tensor, top: Tensor, left: Tensor) -> None:
         """Add k cells' pixels (k,my,mx), which belong to masks ``n`` and begin at ``top`` and ``left``."""
