@@ -60,7 +60,8 @@ def detect_format(folder: Path) -> str:
         return "coco"
     raise ConfigError(
         f"{folder} is no data set that is known: it needs index.json with photos/ and videos/ (archives), "
-        "JPEGImages/ and Annotations/ (DAVIS, YouTube-VOS), NAME.mp4 with NAME_manual.json (SA-V), images/ and masks/, or a COCO .json"
+        "JPEGImages/ and Annotations/ (DAVIS, YouTube-VOS), NAME.mp4 with NAME_manual.json (SA-V), "
+        "images/ and masks/, or a COCO .json"
     )
 
 

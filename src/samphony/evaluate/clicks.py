@@ -60,7 +60,7 @@ def evaluate_picture(
     N = len(truths)
 
     boxed = segmenter.answer(
-        torch.stack([_box(t) for t in truths]), torch.tensor([[2, 3]] * N, dtype=torch.int32), None, several=False
+        torch.stack([tight_box(t) for t in truths]), torch.tensor([[2, 3]] * N, dtype=torch.int32), None, several=False
     )
     box_logits, box_ious, _ = boxed.best()
     box_masks = _masks(box_logits)
@@ -126,7 +126,7 @@ def _deepest(region: Mask) -> tuple[float, tuple[int, int]]:
     return float(distance[at]), (int(at[0]), int(at[1]))
 
 
-def _box(truth: Mask) -> Tensor:
+def tight_box(truth: Mask) -> Tensor:
     """Corners (2,2) of the tight box, x and y, last pixel included."""
     ys, xs = np.nonzero(truth)
     return torch.tensor([[xs.min(), ys.min()], [xs.max(), ys.max()]], dtype=torch.float32)

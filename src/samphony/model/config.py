@@ -43,8 +43,13 @@ class EfficientNetLiteConfig:
     @property
     def channels(self) -> tuple[int, ...]:
         """Channels of the features at strides 4, 8, 16 and 32."""
-        base = (24, 40, 112, 320)
-        return tuple(max(8, int(c * self.width + 4) // 8 * 8) for c in base)
+        return tuple(self.rounded(base) for base in (24, 40, 112, 320))
+
+    def rounded(self, base: int) -> int:
+        """Channels of a stage: ``base`` times the width, to the nearest multiple of 8, never more than 10 % fewer."""
+        wanted = base * self.width
+        nearest = max(8, int(wanted + 4) // 8 * 8)
+        return nearest + 8 if nearest < 0.9 * wanted else nearest
 
 
 @dataclass(frozen=True)

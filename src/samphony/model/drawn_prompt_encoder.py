@@ -9,6 +9,7 @@ parameters of `PromptEncoder` stay; ``draw.*`` is added.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samphony.model.layers import LayerNorm2d
@@ -67,6 +68,7 @@ class DrawnPromptEncoder(PromptEncoder):
 
     def pictures(self, coords: Tensor, labels: Tensor, masks: Tensor | None) -> Tensor:
         """The drawing: points (B,N,2) in input pixels, labels (B,N), mask logits → (B,5,4h,4w)."""
+        coords, labels = F.pad(coords, (0, 0, 0, 1)), F.pad(labels, (0, 1), value=-1)  # never an empty list
         H, W = self.mask_input_size
         scale = coords.new_tensor([W / self.input_image_size[1], H / self.input_image_size[0]])
         at = (coords + 0.5) * scale  # (B,N,2), pixels of the map

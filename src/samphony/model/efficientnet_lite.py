@@ -79,7 +79,7 @@ class EfficientNetLite(nn.Module):
         dim = _STEM_WIDTH
         total = sum(_repeats(i, config.depth) for i in range(len(_STAGES)))
         for i, stage in enumerate(_STAGES):
-            width = _width(stage.width, config.width)
+            width = config.rounded(stage.width)
             for repeat in range(_repeats(i, config.depth)):
                 drop = config.drop_path_rate * len(self.blocks) / total
                 stride = stage.stride if repeat == 0 else 1
@@ -124,13 +124,6 @@ def fold_imagenet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         fold(f"{theirs}._depthwise_conv", f"{theirs}._bn1", f"{ours}.depthwise")
         fold(f"{theirs}._project_conv", f"{theirs}._bn2", f"{ours}.project")
     return folded
-
-
-def _width(base: int, multiplier: float) -> int:
-    """Channels to the nearest multiple of 8, never more than 10 % fewer."""
-    wanted = base * multiplier
-    rounded = max(8, int(wanted + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * wanted else rounded
 
 
 def _repeats(stage: int, depth: float) -> int:

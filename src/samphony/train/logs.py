@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ class RunLog:
     """Numbers by step. Without a folder (other processes than the first) it is silent."""
 
     def __init__(self, folder: Path | None) -> None:
-        self._file = None
+        self._file: Path | None = None
         self._events: Any = None
+        self._watchers: list[Callable[[int, dict[str, float]], None]] = []
         if folder is None:
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -24,10 +26,16 @@ class RunLog:
             return
         self._events = SummaryWriter(str(folder / "events"))  # type: ignore[no-untyped-call]
 
+    def watch(self, watcher: Callable[[int, dict[str, float]], None]) -> None:
+        """Also call ``watcher`` with every step's numbers."""
+        self._watchers.append(watcher)
+
     def numbers(self, step: int, values: dict[str, float]) -> None:
         """Add numbers of a step; those that are not a number are left out."""
         if self._file is None:
             return
+        for watcher in self._watchers:
+            watcher(step, values)
         known = {k: round(v, 6) for k, v in values.items() if v == v}
         with self._file.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": step, "time": round(time.time(), 1), **known}) + "\n")

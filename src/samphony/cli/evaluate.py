@@ -1,0 +1,210 @@
+"""``samphony evaluate``: clicks on photos, tracking in videos, against known masks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from samphony.datasets.sources import Record
+    from samphony.evaluate.report import Row
+    from samphony.evaluate.segmenter import Segmenter
+    from samphony.evaluate.video import ClipData
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Measure a model on data with known masks.")
+
+# typer reads these annotations at run time and on Python 3.10 with its own rules: Optional, not "| None".
+Data = Annotated[Path, typer.Argument(help="A data set: archives, COCO, DAVIS/YouTube-VOS, SA-V, images/ and masks/.")]
+Model = Annotated[str, typer.Option("--model", "-m", help="A model's name, or a weights file.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the JSON and the pictures.")]
+Everything = Annotated[bool, typer.Option("--all", help="The whole data set, not its validation split.")]
+Device = Annotated[Optional[str], typer.Option(help="cpu, cuda, … By default the best there is.")]  # noqa: UP045
+
+
+@app.command()
+def clicks(
+    data: Data,
+    model: Model = "nano",
+    out: Out = Path("samphony-evaluation"),
+    count: Annotated[int, typer.Option("--clicks", help="Clicks on each object.")] = 5,
+    limit: Annotated[int, typer.Option(help="Pictures of each source at most; 0 for all.")] = 0,
+    objects: Annotated[int, typer.Option(help="Objects of a picture at most, the largest first; 0 for all.")] = 10,
+    min_area: Annotated[float, typer.Option(help="Objects below this share of the picture are left out.")] = 0.001,
+    everything: Everything = False,
+    device: Device = None,
+) -> None:
+    """Mean IoU after 1, 3 and 5 clicks, with a box, and of the best of three masks.
+
+    The official protocol: clicks at the centre of the largest error, masks compared at the photo's own size, no
+    post-processing.
+    """
+    import numpy as np
+
+    from samphony.errors import MediaError
+    from samphony.evaluate.clicks import ObjectResult, evaluate_picture, mean_of
+    from samphony.evaluate.report import click_columns, click_rows, write_json
+
+    console = Console()
+    segmenter = _segmenter(model, device)
+    chosen = [r for r in _records(data, everything, console) if r.clip is None]
+    results: list[ObjectResult] = []
+    seen: dict[str, int] = {}
+    began = time.perf_counter()
+    for record in track(chosen, "pictures", console=console):
+        if limit and seen.get(record.source, 0) >= limit:
+            continue
+        seen[record.source] = seen.get(record.source, 0) + 1
+        try:
+            image, labels = record.load()
+        except MediaError as error:
+            console.print(f"left out: {error}")
+            continue
+        counts = np.bincount(labels.ravel(), minlength=256)
+        counts[0] = counts[255] = 0
+        ids = [int(i) for i in np.argsort(counts)[::-1] if counts[i] >= max(min_area * labels.size, 1)]
+        ids = ids[:objects] if objects else ids
+        if ids:
+            results += evaluate_picture(segmenter, image, labels, ids, record.name, record.kind, record.source, count)
+    columns = click_columns(count)
+    for title, by in (("by kind", lambda r: r.kind), ("by source", lambda r: r.source)):
+        _show(console, title, ["objects", *columns], click_rows(results, columns, by))
+    summary = {column: mean_of(results, column) for column in columns}
+    write_json(out / "clicks.json", {"model": model, "objects": len(results), **summary}, results)
+    _draw_extremes(segmenter, chosen, results, out)
+    console.print(f"{len(results)} objects in {time.perf_counter() - began:.0f} s; details in {out}")
+
+
+@app.command()
+def video(
+    data: Data,
+    model: Model = "nano",
+    out: Out = Path("samphony-evaluation"),
+    setting: Annotated[str, typer.Option(help="mask (semi-supervised), click (one click), or both.")] = "both",
+    everything: Everything = False,
+    device: Device = None,
+) -> None:
+    """J, F and J&F of tracked objects: with the first mask given, and with one click.
+
+    A DAVIS folder, or any other with clips. Objects of a clip are tracked together; the prompted frame and the last one
+    are not measured (official).
+    """
+    from samphony.errors import ConfigError
+    from samphony.evaluate.report import video_rows, write_json
+    from samphony.evaluate.video import Setting, TrackResult, evaluate_clip, mean_jf
+    from samphony.predict.build import build_sam2_video_predictor
+
+    if setting not in ("mask", "click", "both"):
+        raise ConfigError(f"--setting must be mask, click or both, not {setting!r}")
+    settings: list[Setting] = ["mask", "click"] if setting == "both" else ["mask" if setting == "mask" else "click"]
+    console = Console()
+    name, weights = _model(model)
+    predictor = build_sam2_video_predictor(name, weights, device=device)
+    clips = _clips([r for r in _records(data, everything, console) if r.clip is not None])
+    if not clips:
+        raise ConfigError(f"{data} has no clips; for photos use samphony evaluate clicks")
+    results: dict[Setting, list[TrackResult]] = {s: [] for s in settings}
+    for records in track(clips, "clips", console=console):
+        clip = _load_clip(records, console)
+        for s in settings:
+            results[s] += evaluate_clip(predictor, clip, s)
+    for s, rows in results.items():
+        title = "semi-supervised (first mask given)" if s == "mask" else "one click"
+        _show(console, title, ["objects", "J", "F", "J&F", "presence"], video_rows(rows))
+        j, f, jf = mean_jf(rows)
+        write_json(out / f"video-{s}.json", {"model": model, "j": j, "f": f, "jf": jf}, rows)
+    console.print(f"details in {out}")
+
+
+def _records(data: Path, everything: bool, console: Console) -> Sequence[Record]:
+    """The records to evaluate: for archives, those of the listed validation split unless all are asked for."""
+    from samphony.datasets.readers import detect_format, records_of
+    from samphony.datasets.split import read_split
+    from samphony.errors import ConfigError
+
+    if not data.is_dir():
+        raise ConfigError(f"{data} is no folder")
+    kind = detect_format(data)
+    records = records_of(data, kind, lambda line: console.print(line))
+    if kind != "zips" or everything:
+        return records
+    split = read_split()
+    return [r for r in records if split.holds(r.name, r.clip)]
+
+
+def _clips(records: Sequence[Record]) -> list[list[Record]]:
+    clips: dict[str, list[Record]] = {}
+    for record in records:
+        clips.setdefault(str(record.clip), []).append(record)
+    return list(clips.values())
+
+
+def _load_clip(records: Sequence[Record], console: Console) -> ClipData:
+    """Decode a clip; a frame that cannot be read is reported and left out."""
+    from samphony.errors import MediaError
+    from samphony.evaluate.video import ClipData
+
+    frames, labels = [], {}
+    for record in records:
+        try:
+            image, label = record.load()
+        except MediaError as error:
+            console.print(f"left out: {error}")
+            continue
+        labels[len(frames)] = label
+        frames.append(image)
+    return ClipData(str(records[0].clip), frames, labels)
+
+
+def _model(model: str) -> tuple[str | None, str | Path | None]:
+    """Configuration and weights of a name or a weights file."""
+    from samphony.weights.download import find_weights
+
+    if model.endswith((".pt", ".pth", ".safetensors")):
+        return None, model
+    return model, find_weights(model)
+
+
+def _segmenter(model: str, device: str | None) -> Segmenter:
+    from samphony.evaluate.segmenter import ModelSegmenter
+    from samphony.predict.build import build_sam2
+
+    name, weights = _model(model)
+    return ModelSegmenter(build_sam2(name, weights, device=device, apply_postprocessing=False))
+
+
+def _show(console: Console, title: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for name, cells in rows:
+        table.add_row(name, *cells, end_section=name == rows[-2][0] if len(rows) > 1 else False)
+    console.print(table)
+
+
+def _draw_extremes(
+    segmenter: Segmenter, records: Sequence[Record], results: Sequence[object], out: Path, count: int = 4
+) -> None:
+    """Pictures of the objects with the worst and the best box answer: the truth beside the mask."""
+    import torch
+
+    from samphony.evaluate.clicks import ObjectResult, tight_box
+    from samphony.evaluate.report import save_comparison
+
+    ranked = sorted((r for r in results if isinstance(r, ObjectResult)), key=lambda r: r.box)
+    by_name = {record.name: record for record in records}
+    for word, some in (("worst", ranked[:count]), ("best", ranked[::-1][:count])):
+        for i, result in enumerate(some):
+            image, labels = by_name[result.name].load()
+            truth = labels == result.object_id
+            segmenter.set_image(image)
+            corners = torch.tensor([[2, 3]], dtype=torch.int32)
+            mask = segmenter.answer(tight_box(truth)[None], corners, None, several=False).logits[0, 0] > 0
+            save_comparison(out / f"{word}-{i + 1}.png", image, mask.numpy(), truth)

@@ -1,0 +1,34 @@
+"""The live display of a run."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from samphony.train.loop import Trainer
+
+
+def follow(trainer: Trainer, console: Console) -> None:
+    """Run to the end under a bar with the numbers that matter; other processes than the first are silent."""
+    if trainer.team.rank != 0:
+        trainer.run()
+        return
+    bar = Progress(
+        TextColumn("step"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[numbers]}"),
+        console=console,
+        refresh_per_second=2,
+    )
+    with bar:
+        task = bar.add_task("", total=trainer.recipe.steps, completed=trainer.state.step, numbers="")
+
+        def show(step: int, values: dict[str, float]) -> None:
+            wanted = ("loss/total", "clip/loss", "iou/click", "iou/box", "pictures_per_second", "validation/score")
+            numbers = "  ".join(f"{k.split('/')[-1]} {values[k]:.3f}" for k in wanted if k in values)
+            bar.update(task, completed=step, numbers=numbers)
+
+        trainer.log.watch(show)
+        trainer.run()
