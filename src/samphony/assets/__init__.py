@@ -11,3 +11,9 @@ SAMPLE_PHOTO = _FOLDER / "cat.jpg"
 
 SAMPLE_POINT = (130.0, 190.0)
 """A click (x, y) on the cat of ``SAMPLE_PHOTO``, in pixels."""
+
+SAMPLE_VIDEO = _FOLDER / "bunny.mp4"
+"""Three seconds of Big Buck Bunny (CC BY 3.0, Blender Foundation), 640 × 360, 75 frames."""
+
+SAMPLE_VIDEO_BOX = (78.0, 92.0, 286.0, 282.0)
+"""A box x0, y0, x1, y1 around the rabbit on the first frame of ``SAMPLE_VIDEO``, in pixels."""

@@ -6,7 +6,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,19 +18,22 @@ if TYPE_CHECKING:
     from samphony.predict.video.track_file import VideoPrompt
 
 
+# typer reads these annotations at run time and on Python 3.10 with its own rules: Optional, not "| None".
+Texts = Optional[list[str]]  # noqa: UP045
+
+
 def track(
     video: Annotated[str, typer.Argument(help="A video file, a URL, or a folder of images.")],
-    point: Annotated[list[str] | None, typer.Option(help="Click inside an object: FRAME:X,Y[:OBJ].")] = None,
-    background: Annotated[list[str] | None, typer.Option(help="Click outside it: FRAME:X,Y[:OBJ].")] = None,
-    box: Annotated[list[str] | None, typer.Option(help="Box around an object: FRAME:X0,Y0,X1,Y1[:OBJ].")] = None,
-    mask: Annotated[list[str] | None, typer.Option(help="Mask picture of an object: FRAME:FILE[:OBJ].")] = None,
+    point: Annotated[Texts, typer.Option(help="Click inside an object: FRAME:X,Y[:OBJ].")] = None,
+    background: Annotated[Texts, typer.Option(help="Click outside it: FRAME:X,Y[:OBJ].")] = None,
+    box: Annotated[Texts, typer.Option(help="Box around an object: FRAME:X0,Y0,X1,Y1[:OBJ].")] = None,
+    mask: Annotated[Texts, typer.Option(help="Mask picture of an object: FRAME:FILE[:OBJ].")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for masks, JSON and overlay.")] = Path("tracked"),
-    model: Annotated[str, typer.Option(help="Model name; see samphony models.")] = "nano",
-    checkpoint: Annotated[Path | None, typer.Option(help="Weights file instead of the model's own.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    model: Annotated[str, typer.Option("--model", "-m", help="A model's name, or a weights file.")] = "nano",
+    device: Annotated[Optional[str], typer.Option(help="cpu, cuda, … By default the best there is.")] = None,  # noqa: UP045
     direction: Annotated[str, typer.Option(help="forward, reverse or both.")] = "forward",
     start: Annotated[int, typer.Option(help="First frame to track.")] = 0,
-    end: Annotated[int | None, typer.Option(help="Last frame to track.")] = None,
+    end: Annotated[Optional[int], typer.Option(help="Last frame to track.")] = None,  # noqa: UP045
     overlay: Annotated[bool, typer.Option(help="Write overlay.mp4.")] = True,
 ) -> None:
     """Track objects through a video.
@@ -42,18 +45,13 @@ def track(
     if direction not in ("forward", "reverse", "both"):
         raise PromptError(f"--direction must be forward, reverse or both, got {direction!r}")
 
-    from samphony.predict.build import build_sam2_video_predictor, build_sam2_video_predictor_hf
-    from samphony.predict.video.track_file import track_to_folder
+    from samphony.predict.video.track_file import named_predictor, track_to_folder
 
-    where = None if device == "auto" else device
-    if checkpoint is None:
-        predictor = build_sam2_video_predictor_hf(model, device=where)
-    else:
-        predictor = build_sam2_video_predictor(model, checkpoint, device=where)
+    predictor = named_predictor(model, device)
     with progress_bar() as report:
         done = track_to_folder(
             predictor,
-            int(video) if video.isdigit() else video,
+            video,
             prompts,
             out,
             direction=direction,  # type: ignore[arg-type]  # checked above

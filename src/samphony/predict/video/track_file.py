@@ -19,11 +19,13 @@ from samphony.files import replacing
 from samphony.media.video import FrameSource, open_video
 from samphony.media.video_overlay import write_overlay
 from samphony.media.video_tracks import TrackedMask, TrackFolder
+from samphony.predict.build import build_sam2_video_predictor
 from samphony.predict.video.predictor import SAM2VideoPredictor
 from samphony.predict.video.prompts import check_frame, check_inside
 from samphony.predict.video.propagation import Direction, passes, pin
 from samphony.predict.video.results import FrameResult
 from samphony.predict.video.session import VideoSession
+from samphony.weights.download import find_weights
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many frames are done, and how many there are."""
@@ -55,6 +57,13 @@ class Tracked:
     json_path: Path
     overlay_path: Path | None
     frames: int
+
+
+def named_predictor(model: str, device: str | None = None) -> SAM2VideoPredictor:
+    """The predictor of a model's name, whose weights are fetched once when they are not here, or of a weights file."""
+    if Path(model).is_file():
+        return build_sam2_video_predictor(None, model, device=device)
+    return build_sam2_video_predictor(model, find_weights(model), device=device)
 
 
 def track_to_folder(
