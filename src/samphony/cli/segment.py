@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -18,41 +18,42 @@ from samphony.segmentation import segment as segment_photo
 _NUMBER = r"\d+(?:\.\d+)?"
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
-# typer reads these annotations at run time and on Python 3.10 with its own rules: Optional, not "| None".
-Flag = Optional[bool]  # noqa: UP045
-
 
 def segment(
     photo: Annotated[Path, typer.Argument(help="The photo, in any format that Pillow reads.", show_default=False)],
     point: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "--point", "-p", metavar="X,Y", help="A click on the object; -X,Y is one beside it. Can be repeated."
         ),
-    ] = [],  # noqa: B006
+    ] = None,
     box: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "--box", "-b", metavar="X0,Y0,X1,Y1", help="A box around an object; several boxes are several objects."
         ),
-    ] = [],  # noqa: B006
+    ] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="A model's name, or a weights file.")] = "nano",
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for the results, or a picture file for the overlay alone.")
     ] = Path("samphony-out"),
-    overlay: Annotated[Flag, typer.Option("--overlay/--no-overlay", help="The photo with the mask over it.")] = None,
-    mask: Annotated[Flag, typer.Option("--mask/--no-mask", help="The mask as a PNG, white on black.")] = None,
-    cutout: Annotated[Flag, typer.Option("--cutout/--no-cutout", help="The object on a transparent ground.")] = None,
-    json: Annotated[Flag, typer.Option("--json/--no-json", help="COCO JSON with run-length codes.")] = None,
+    overlay: Annotated[
+        bool | None, typer.Option("--overlay/--no-overlay", help="The photo with the mask over it.")
+    ] = None,
+    mask: Annotated[bool | None, typer.Option("--mask/--no-mask", help="The mask as a PNG, white on black.")] = None,
+    cutout: Annotated[
+        bool | None, typer.Option("--cutout/--no-cutout", help="The object on a transparent ground.")
+    ] = None,
+    json: Annotated[bool | None, typer.Option("--json/--no-json", help="COCO JSON with run-length codes.")] = None,
     candidates: Annotated[bool, typer.Option(help="All three masks that the model proposes for a prompt.")] = False,
-    device: Annotated[Optional[str], typer.Option(help="cpu, cuda, … By default the best there is.")] = None,  # noqa: UP045
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, … By default the best there is.")] = None,
 ) -> None:
     """Segment objects in a photo from clicks and boxes.
 
     Without flags for outputs all are written; with --overlay, --mask, --cutout or --json only those.
     """
-    clicks = [parse_click(text) for text in point]
-    boxes = [parse_box(text) for text in box]
+    clicks = [parse_click(text) for text in point or []]
+    boxes = [parse_box(text) for text in box or []]
     if not clicks and not boxes:
         raise PromptError("give at least one --point X,Y or --box X0,Y0,X1,Y1")
     flags = dict(zip(KINDS, (overlay, mask, cutout, json), strict=True))
