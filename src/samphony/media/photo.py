@@ -35,9 +35,7 @@ PhotoLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | npt.NDArr
 """Path, encoded bytes, Pillow image, numpy array, torch tensor, or anything numpy can read as an array."""
 
 
-def load_photo(
-    image: PhotoLike, *, channel_order: ChannelOrder = "rgb", keep_float: bool = False
-) -> npt.NDArray[Any]:
+def load_photo(image: PhotoLike, *, channel_order: ChannelOrder = "rgb", keep_float: bool = False) -> npt.NDArray[Any]:
     """Read a picture of any kind as contiguous RGB ``(H, W, 3)``, uint8.
 
     Args:
@@ -110,8 +108,7 @@ def to_uint8(pixels: npt.NDArray[Any], name: str = "image") -> npt.NDArray[np.ui
             raise PromptError(f"{name} holds NaN or infinite values")
         if darkest < 0 or brightest > 255:
             raise PromptError(
-                f"{name} of {pixels.dtype} must hold values in 0 … 1 or 0 … 255, "
-                f"got {darkest:.4g} … {brightest:.4g}"
+                f"{name} of {pixels.dtype} must hold values in 0 … 1 or 0 … 255, got {darkest:.4g} … {brightest:.4g}"
             )
         scale = np.float32(255 if brightest <= 1 else 1)
         return np.asarray(np.rint(pixels.astype(np.float32) * scale), np.uint8)
@@ -204,9 +201,7 @@ def _from_array(pixels: npt.NDArray[Any], channel_order: ChannelOrder, keep_floa
             hint = "; channels come last: image.transpose(1, 2, 0)"
         elif pixels.ndim == 4:
             hint = "; give one picture, or set_image_batch a list of them"
-        raise PromptError(
-            f"image must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got {pixels.shape}{hint}"
-        )
+        raise PromptError(f"image must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got {pixels.shape}{hint}")
     if pixels.size == 0:
         raise PromptError(f"image is empty: shape {pixels.shape}")
     if pixels.ndim == 2:
