@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.resources
 import importlib.util
 import subprocess
 import sys
@@ -112,9 +113,7 @@ def test_a_second_call_changes_nothing(installed: None) -> None:
     assert sys.modules["sam2"] is sam2
 
 
-def test_the_official_package_imported_before_is_refused(
-    clean_imports: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_official_package_imported_before_is_refused(clean_imports: None, monkeypatch: pytest.MonkeyPatch) -> None:
     other = ModuleType("sam2")
     other.__file__ = "/somewhere/sam2/__init__.py"
     monkeypatch.setitem(sys.modules, "sam2", other)
@@ -158,3 +157,16 @@ def test_the_table_of_hub_models_is_the_official_one(installed: None) -> None:
         "configs/sam2.1/sam2.1_hiera_t.yaml",
         "sam2.1_hiera_tiny.pt",
     )
+
+
+def test_official_configuration_files_are_where_packages_look(installed: None) -> None:
+    import sam2
+    from sam2.build_sam import HF_MODEL_ID_TO_FILENAMES
+
+    place = Path(sam2.__file__).parent
+    assert list(sam2.__path__) == [str(place)]
+    for config, _weights in HF_MODEL_ID_TO_FILENAMES.values():
+        text = (place / config).read_text()
+        assert f"name: {Path(config).stem}\n" in text
+        assert "_target_: samphony.compat.instantiate.model_from_config\n" in text
+    assert (importlib.resources.files("sam2") / "sam2_hiera_b+.yaml").is_file()

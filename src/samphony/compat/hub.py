@@ -18,10 +18,10 @@ HF_MODEL_ID_TO_FILENAMES: dict[str, tuple[str, str]] = {
 
 def hf_download(model_id: str) -> tuple[str, str]:
     """Configuration name and path of the weights, fetched once and cached."""
-    from samphony.weights.download import download_weights
+    from samphony.weights.download import find_weights
 
-    name = canonical_name(model_id)
-    return HF_MODEL_ID_TO_FILENAMES[WEIGHTS[name].hub_repo][0], str(download_weights(name))
+    config, _file = HF_MODEL_ID_TO_FILENAMES[WEIGHTS[canonical_name(model_id)].hub_repo]
+    return config, str(find_weights(model_id))
 
 
 def load_checkpoint(model: nn.Module, ckpt_path: str | os.PathLike[str] | None, **_: Any) -> None:

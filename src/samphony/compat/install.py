@@ -10,11 +10,12 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from pathlib import Path
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.readers import FileReader
 from types import ModuleType
 from typing import Any
 
+from samphony.compat.hydra_setup import CONFIGS, initialise_hydra
 from samphony.compat.names import MODULES
 from samphony.errors import StateError
 
@@ -54,7 +55,12 @@ class _Sam2Finder(MetaPathFinder):
             raise ModuleNotFoundError(
                 f"samphony stands in for sam2 and has no counterpart of {fullname}", name=fullname
             )
-        return ModuleSpec(fullname, _Sam2Loader(), origin="samphony", is_package=bool(_children(fullname)))
+        is_package = bool(_children(fullname))
+        spec = ModuleSpec(fullname, _Sam2Loader(), origin=str(CONFIGS / "__init__.py"), is_package=is_package)
+        spec.has_location = True
+        if is_package:
+            spec.submodule_search_locations = [str(CONFIGS)]
+        return spec
 
 
 class _Sam2Loader(Loader):
@@ -63,7 +69,6 @@ class _Sam2Loader(Loader):
     def exec_module(self, module: ModuleType) -> None:
         name = module.__name__
         module.__doc__ = f"samphony in the place of {name}."
-        module.__file__ = str(Path(__file__).parents[1] / "__init__.py")
         targets, children = MODULES[name], _children(name)
 
         def find(attribute: str) -> Any:
@@ -79,6 +84,12 @@ class _Sam2Loader(Loader):
         vars(module)["__getattr__"] = find
         vars(module)["__all__"] = sorted(targets)
         vars(module)["__dir__"] = lambda: sorted({*vars(module), *targets, *children})
+        if name == ROOT:
+            initialise_hydra()
+
+    def get_resource_reader(self, fullname: str) -> FileReader:
+        """For ``importlib.resources``, through which Hydra reads configurations."""
+        return FileReader(SourceFileLoader(fullname, str(CONFIGS / "__init__.py")))
 
 
 def _children(name: str) -> set[str]:

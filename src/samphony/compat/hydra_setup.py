@@ -1,0 +1,23 @@
+"""Hydra finds the configurations, as importing the official package arranges it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+CONFIGS = Path(__file__).parent / "stand_in"
+"""The folder that official configuration names are relative to."""
+
+
+def initialise_hydra() -> None:
+    """Let ``hydra.compose("configs/sam2.1/sam2.1_hiera_t.yaml")`` work.
+
+    Nothing is done where Hydra is not installed, or where the script has initialised it for itself.
+    """
+    if find_spec("hydra") is None:
+        return
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    if not GlobalHydra.instance().is_initialized():
+        initialize_config_dir(str(CONFIGS), version_base="1.2")
