@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from samphony.predict.automatic.propose import CropView, Filters, propose
 from samphony.predict.automatic.records import OUTPUT_MODES, MaskRecords, OutputMode, Record, make_segmentation
 from samphony.predict.automatic.regions import remove_small_regions
 from samphony.predict.automatic.report import Tally
+from samphony.predict.automatic.tiles import generate_by_tiles
 from samphony.predict.image import SAM2ImagePredictor
 
 CROPS_PER_BATCH = {"cpu": 2}
@@ -170,6 +171,16 @@ class SAM2AutomaticMaskGenerator:
             records = list(self._finish(proposals, crops, tally))
         tally.kept = len(records)
         return MaskRecords(records, hw, tally.report())
+
+    def generate_by_tiles(
+        self,
+        image: Any,
+        tile_size: int = 1024,
+        overlap: int = 256,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> MaskRecords:
+        """Segment everything in a picture of any size by overlapping tiles; see ``tiles.generate_by_tiles``."""
+        return generate_by_tiles(self, image, tile_size, overlap, progress)
 
     def _propose(self, pixels: npt.NDArray[Any], crops: list[Crop], tally: Tally) -> Proposals:
         """Proposals of all crops, duplicates between crops removed."""

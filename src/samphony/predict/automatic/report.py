@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +18,7 @@ class DropReport:
     proposed: masks the network gave. iou: predicted IoU too low. stability: outline moves too much with the threshold.
     crop_edge: cut off by the edge of a crop. duplicate: a better mask of the same crop has nearly the same box.
     duplicate_of_crop: a mask of a smaller crop has. area: nothing was left after small regions were removed.
-    kept: masks returned.
+    joined: the continuation of a mask of another tile. kept: masks returned.
     iou_quantiles, stability_quantiles: of all that were judged, at ``QUANTILES``; empty when there were none.
     """
 
@@ -28,6 +29,7 @@ class DropReport:
     duplicate: int = 0
     duplicate_of_crop: int = 0
     area: int = 0
+    joined: int = 0
     kept: int = 0
     iou_quantiles: tuple[float, ...] = ()
     stability_quantiles: tuple[float, ...] = ()
@@ -42,6 +44,7 @@ class DropReport:
             ("− box_nms_thresh", self.duplicate, ""),
             ("− crop_nms_thresh", self.duplicate_of_crop, ""),
             ("− min_mask_region_area", self.area, ""),
+            ("− joined across tiles", self.joined, ""),
             ("kept", self.kept, ""),
         ]
         return "\n".join(f"{name:<26}{count:>7}  {note}".rstrip() for name, count, note in rows)
@@ -85,6 +88,36 @@ class Tally:
             iou_quantiles=_quantiles(self._ious),
             stability_quantiles=_quantiles(self._stabilities),
         )
+
+
+def merge_reports(tiles: Sequence[DropReport], fragments: int, objects: int, kept: int) -> DropReport:
+    """The report of a picture done by tiles; quantiles are the tiles' means.
+
+    Args:
+        tiles: their reports.
+        fragments: masks of all tiles that have pixels.
+        objects: what they were joined to.
+        kept: objects that were no duplicates.
+    """
+    judged = [r for r in tiles if r.iou_quantiles]
+    stable = [r for r in tiles if r.stability_quantiles]
+    return DropReport(
+        proposed=sum(r.proposed for r in tiles),
+        iou=sum(r.iou for r in tiles),
+        stability=sum(r.stability for r in tiles),
+        crop_edge=sum(r.crop_edge for r in tiles),
+        duplicate=sum(r.duplicate for r in tiles) + objects - kept,
+        duplicate_of_crop=sum(r.duplicate_of_crop for r in tiles),
+        area=sum(r.area + r.kept for r in tiles) - fragments,
+        joined=fragments - objects,
+        kept=kept,
+        iou_quantiles=_means([r.iou_quantiles for r in judged]),
+        stability_quantiles=_means([r.stability_quantiles for r in stable]),
+    )
+
+
+def _means(rows: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    return tuple(float(v) for v in np.mean(rows, axis=0)) if rows else ()
 
 
 def _quantiles(parts: list[npt.NDArray[np.float32]]) -> tuple[float, ...]:
