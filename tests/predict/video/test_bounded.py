@@ -64,11 +64,11 @@ def test_window_drops_what_cannot_matter(living_model: SAM2Base) -> None:
 
 def test_a_smaller_window_would_be_noticed(living_model: SAM2Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """The equality above can fail: without pointers 8 to 15 the numbers differ."""
-    from samphony.predict.video.policies import MemoryPolicy
+    from samphony.predict.video.policies import MemoryPolicy, Reach
 
     clip = make_clip(26)
     kept = run(living_model, KEEP, clip)
-    monkeypatch.setattr(MemoryPolicy, "reach", lambda self, config: (6, 6))
+    monkeypatch.setattr(MemoryPolicy, "reach", lambda self, config: Reach(6, 6))
     bounded = run(living_model, WINDOW, clip)
     assert not all(torch.equal(a, b) for a, b in zip(kept, bounded, strict=True))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, KeysView
+from collections.abc import Container, Iterator, KeysView, Set
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -40,18 +40,25 @@ class MemoryBank:
         self.conditioning: dict[int, Memory] = {}
         self._archive = archive
         self._tracked: dict[int, Shelved] = {}
+        self._marked: set[int] = set()
 
     def copy(self) -> MemoryBank:
         """A bank with shelves of its own over the same records."""
         bank = MemoryBank(self._archive)
         bank.conditioning = dict(self.conditioning)
         bank._tracked = dict(self._tracked)
+        bank._marked = set(self._marked)
         return bank
 
     @property
     def tracked_frames(self) -> KeysView[int]:
         """Frames with a tracked (non-conditioning) memory."""
         return self._tracked.keys()
+
+    @property
+    def marked_frames(self) -> Set[int]:
+        """Tracked frames that the object's policy has marked."""
+        return self._marked
 
     def tracked(self, frame_idx: int) -> Memory | None:
         """The tracked memory of a frame."""
@@ -65,10 +72,12 @@ class MemoryBank:
     def put_tracked(self, memory: Memory) -> None:
         """Store the memory of a tracked frame in place of an older one."""
         self._tracked[memory.frame_idx] = self._archive.shelve(memory)
+        (self._marked.add if memory.mark else self._marked.discard)(memory.frame_idx)
 
     def drop_tracked(self, frame_idx: int) -> None:
         """Forget a tracked frame, if it is known."""
         self._tracked.pop(frame_idx, None)
+        self._marked.discard(frame_idx)
 
     def downgrade(self, frame_idx: int) -> bool:
         """Make a conditioning memory a tracked one; False where the frame is no conditioning frame."""
@@ -78,21 +87,28 @@ class MemoryBank:
         return memory is not None
 
     def keep_window(
-        self, frame_idx: int, reverse: bool, features: int, pointers: int, pinned: Container[int] = ()
+        self,
+        frame_idx: int,
+        reverse: bool,
+        *,
+        features: int,
+        pointers: int,
+        marked: int = 0,
+        pinned: Container[int] = (),
     ) -> None:
         """Forget what tracking onwards from ``frame_idx`` cannot read.
 
-        Features are kept ``features`` frames back, records ``pointers`` frames back; marked and pinned frames stay.
+        Features are kept ``features`` frames back, records ``pointers`` frames back; so many of the nearest marked
+        frames, and pinned frames, stay.
         """
+        anchors = sorted(self._marked, key=lambda t: abs(frame_idx - t))[:marked]
         for t, shelved in list(self._tracked.items()):
             back = t - frame_idx if reverse else frame_idx - t
-            if t in pinned or 0 <= back <= min(features, pointers):
+            if t in pinned or t in anchors or 0 <= back <= min(features, pointers):
                 continue
             memory = shelved.get()
-            if memory.mark:
-                continue
             if back < 0 or back > max(pointers, features):
-                del self._tracked[t]
+                self.drop_tracked(t)
             elif memory.features is not None and back > features:
                 self.put_tracked(replace(memory, features=None, position=None))
 
@@ -105,3 +121,4 @@ class MemoryBank:
         """Forget everything."""
         self.conditioning.clear()
         self._tracked.clear()
+        self._marked.clear()

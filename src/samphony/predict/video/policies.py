@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -48,6 +49,14 @@ class Selection:
     def layout(self) -> tuple[tuple[int, ...], tuple[float, ...], int]:
         """Objects of equal layout can be stacked."""
         return tuple(t for _, t in self.spatial), tuple(d for _, d in self.pointers), self.max_offset
+
+
+class Reach(NamedTuple):
+    """Frames back of memories with features, and of pointers and masks; how many marked frames, whatever their age."""
+
+    features: int
+    pointers: int
+    marked: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,10 +105,10 @@ class MemoryPolicy:
         """Which mask is kept."""
         return Choice(int(candidates.ious.argmax()))
 
-    def reach(self, config: SAM2Config) -> tuple[int, int]:
-        """How many frames back :meth:`recall` reads features and pointers, at most."""
+    def reach(self, config: SAM2Config) -> Reach:
+        """How far back :meth:`recall` and :meth:`choose` read, at most: what is older can be forgotten."""
         stride = config.memory_temporal_stride_for_eval
-        return 1 + max(0, config.num_maskmem - 2) * stride, config.max_obj_ptrs_in_encoder - 1
+        return Reach(1 + max(0, config.num_maskmem - 2) * stride, config.max_obj_ptrs_in_encoder - 1)
 
 
 OFFICIAL = MemoryPolicy()

@@ -160,7 +160,8 @@ def pin(session: VideoSession, config: SAM2Config, start: int | None) -> None:
     """Keep the memories that a backward pass will read after the forward one has gone by."""
     for o in session.objects.values():
         t = min(o.bank.conditioning) if start is None else start
-        o.pinned = range(t, t + max(o.policy.reach(config)) + 1)
+        reach = o.policy.reach(config)
+        o.pinned = range(t, t + max(reach.features, reach.pointers) + 1)
 
 
 def _started(o: TrackedObject, frame_idx: int, reverse: bool, begin: Begin) -> bool:
@@ -179,4 +180,5 @@ def _forget(engine: Engine, session: VideoSession, o: TrackedObject, frame_idx: 
         for t in range(frame_idx - around, frame_idx + around + 1):
             o.bank.drop_tracked(t)
     if options.history == "window":
-        o.bank.keep_window(frame_idx, reverse, *o.policy.reach(config), o.pinned)
+        reach = o.policy.reach(config)
+        o.bank.keep_window(frame_idx, reverse, **reach._asdict(), pinned=o.pinned)
