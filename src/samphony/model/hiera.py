@@ -16,6 +16,9 @@ from samphony.model.config import HieraConfig
 from samphony.model.layers import MLP, DropPath
 
 LN_EPS = 1e-6
+STRIP_BYTES = 8 << 20
+"""Without gradients on a CPU, a block works on strips of windows whose widest tensor has about this size, so that all
+its tensors stay in the cache and none is large enough for the allocator to map its pages anew."""
 
 
 def window_partition(x: Tensor, window: int) -> tuple[Tensor, tuple[int, int]]:
@@ -91,14 +94,37 @@ class MultiScaleBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,H,W,dim) → (B,H',W',dim_out)."""
+        if self.training or torch.is_grad_enabled() or x.device.type != "cpu":
+            x = self._add_attention(x)
+            return x + self.drop_path(self.mlp(self.norm2(x)))
+        B, H, W, _ = x.shape
+        shrink = 2 if self.q_pool else 1
+        out = x.new_empty(B, H // shrink, W // shrink, self.dim_out)
+        if self.window_size == 0:
+            self._add_attention(x, out)
+        rows = self._strip_rows(B * W, x.element_size())
+        for top in range(0, H, rows):
+            strip = out[:, top // shrink : (top + rows) // shrink]
+            if self.window_size:  # windows know nothing of each other: a strip of them is a picture of its own
+                self._add_attention(x[:, top : top + rows], strip)
+            strip += self.mlp(self.norm2(strip))
+        return out
+
+    def _strip_rows(self, tokens_per_row: int, element_size: int) -> int:
+        """Rows of a strip: whole windows, at least one."""
+        unit = self.window_size or 2
+        row_bytes = tokens_per_row * max(4 * self.dim_out // (4 if self.q_pool else 1), 3 * self.dim_out) * element_size
+        return max(STRIP_BYTES // (row_bytes * unit), 1) * unit
+
+    def _add_attention(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """The attention half of the block, into ``out`` if given."""
         normed = self.norm1(x)
         shortcut = x
         if self.dim != self.dim_out:
             shortcut = self.proj(normed)
             if self.q_pool:
                 shortcut = pool_2x2(shortcut)
-        x = shortcut + self.drop_path(self._attend(normed))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        return torch.add(shortcut, self.drop_path(self._attend(normed)), out=out)
 
     def _attend(self, normed: Tensor) -> Tensor:
         if self.window_size == 0:
@@ -155,7 +181,7 @@ class Hiera(nn.Module):
     def _position(self, h: int, w: int, dtype: torch.dtype) -> Tensor:
         """Global code, enlarged bicubically, plus the window code repeated: (1,h,w,C)."""
         a, b = self.pos_embed, self.pos_embed_window
-        frozen = not torch.is_grad_enabled() and not a.is_inference()
+        frozen = not (torch.is_grad_enabled() or torch.compiler.is_compiling() or a.is_inference())
         key = (h, w, dtype, a.device, a.data_ptr(), b.data_ptr(), a._version, b._version) if frozen else None
         if key is not None and self._position_cache is not None and self._position_cache[0] == key:
             return self._position_cache[1]
