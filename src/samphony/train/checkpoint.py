@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def load_state(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer, a
         average.load_state_dict(content["average"])
         torch.set_rng_state(content["random"])
         return TrainState(**content["state"])
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{file} cannot be resumed with this recipe: {error}") from error
 
 
