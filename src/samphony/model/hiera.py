@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from samphony.model.attention import attend
 from samphony.model.config import HieraConfig
 from samphony.model.layers import MLP, DropPath
+from samphony.model.linear import Linear, eager_inference
 
 LN_EPS = 1e-6
 STRIP_BYTES = 8 << 20
@@ -52,8 +53,8 @@ class MultiScaleAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.q_pool = q_pool
-        self.qkv = nn.Linear(dim, 3 * dim_out)
-        self.proj = nn.Linear(dim_out, dim_out)
+        self.qkv = Linear(dim, 3 * dim_out)
+        self.proj = Linear(dim_out, dim_out)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,H,W,dim) → (B,H',W',dim_out), halved when the queries are pooled."""
@@ -90,11 +91,11 @@ class MultiScaleBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim_out, eps=LN_EPS)
         self.mlp = MLP(dim_out, int(dim_out * mlp_ratio), dim_out, 2, activation=F.gelu)
         if dim != dim_out:
-            self.proj = nn.Linear(dim, dim_out)
+            self.proj = Linear(dim, dim_out)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,H,W,dim) → (B,H',W',dim_out)."""
-        if self.training or torch.is_grad_enabled() or x.device.type != "cpu":
+        if self.training or not eager_inference(x):
             x = self._add_attention(x)
             return x + self.drop_path(self.mlp(self.norm2(x)))
         B, H, W, _ = x.shape

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from samphony.model.linear import Linear
+
 
 class MLP(nn.Module):
     """Linear layers with an activation between them; the parameters are ``layers.0`` … ``layers.{n-1}``."""
@@ -24,14 +26,16 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         dims = [input_dim, *[hidden_dim] * (num_layers - 1), output_dim]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(dims))
+        self.layers = nn.ModuleList(Linear(a, b) for a, b in pairwise(dims))
         self.activation = activation
         self.sigmoid_output = sigmoid_output
 
     def forward(self, x: Tensor) -> Tensor:
         *hidden, last = self.layers
         for layer in hidden:
-            x = self.activation(layer(x))
+            # A layer that was replaced (by an adapter, say) has no fused form.
+            fused = self.activation is F.gelu and isinstance(layer, Linear)
+            x = layer.forward_gelu(x) if fused else self.activation(layer(x))
         x = last(x)
         return torch.sigmoid(x) if self.sigmoid_output else x
 

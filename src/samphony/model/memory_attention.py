@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from samphony.model.attention import attend
 from samphony.model.config import MemoryAttentionConfig
+from samphony.model.linear import Linear
 from samphony.model.position import axial_rotary_table, rotate
 
 
@@ -26,10 +27,10 @@ class RoPEAttention(nn.Module):
         self.theta = theta
         self.head_dim = embedding_dim // num_heads
         kv_in_dim = embedding_dim if kv_in_dim is None else kv_in_dim
-        self.q_proj = nn.Linear(embedding_dim, embedding_dim)
-        self.k_proj = nn.Linear(kv_in_dim, embedding_dim)
-        self.v_proj = nn.Linear(kv_in_dim, embedding_dim)
-        self.out_proj = nn.Linear(embedding_dim, embedding_dim)
+        self.q_proj = Linear(embedding_dim, embedding_dim)
+        self.k_proj = Linear(kv_in_dim, embedding_dim)
+        self.v_proj = Linear(kv_in_dim, embedding_dim)
+        self.out_proj = Linear(embedding_dim, embedding_dim)
 
     def forward(
         self,
@@ -71,8 +72,8 @@ class MemoryAttentionLayer(nn.Module):
         super().__init__()
         self.self_attn = RoPEAttention(d_model, config.num_heads, config.rope_theta)
         self.cross_attn_image = RoPEAttention(d_model, config.num_heads, config.rope_theta, memory_dim)
-        self.linear1 = nn.Linear(d_model, config.dim_feedforward)
-        self.linear2 = nn.Linear(config.dim_feedforward, d_model)
+        self.linear1 = Linear(d_model, config.dim_feedforward)
+        self.linear2 = Linear(config.dim_feedforward, d_model)
         self.norm1 = nn.LayerNorm(d_model)
         self.norm2 = nn.LayerNorm(d_model)
         self.norm3 = nn.LayerNorm(d_model)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from samphony.model.attention import attend
 from samphony.model.layers import MLP
+from samphony.model.linear import Linear
 
 
 class Attention(nn.Module):
@@ -22,10 +23,10 @@ class Attention(nn.Module):
         self.num_heads = num_heads
         if self.internal_dim % num_heads:
             raise ValueError(f"num_heads {num_heads} must divide the inner width {self.internal_dim}")
-        self.q_proj = nn.Linear(embedding_dim, self.internal_dim)
-        self.k_proj = nn.Linear(embedding_dim, self.internal_dim)
-        self.v_proj = nn.Linear(embedding_dim, self.internal_dim)
-        self.out_proj = nn.Linear(self.internal_dim, embedding_dim)
+        self.q_proj = Linear(embedding_dim, self.internal_dim)
+        self.k_proj = Linear(embedding_dim, self.internal_dim)
+        self.v_proj = Linear(embedding_dim, self.internal_dim)
+        self.out_proj = Linear(self.internal_dim, embedding_dim)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
         """Queries (B,T,C), keys and values (B,T',C) → (B,T,C); keys where ``key_mask`` (B,T') is False do not count.
