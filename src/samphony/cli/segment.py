@@ -24,13 +24,21 @@ def segment(
     point: Annotated[
         list[str] | None,
         typer.Option(
-            "--point", "-p", metavar="X,Y", help="A click on the object; -X,Y is one beside it. Can be repeated."
+            "--point",
+            "-p",
+            metavar="X,Y",
+            help="A click on the object; -X,Y is one beside it. Can be repeated.",
+            show_default=False,
         ),
     ] = None,
     box: Annotated[
         list[str] | None,
         typer.Option(
-            "--box", "-b", metavar="X0,Y0,X1,Y1", help="A box around an object; several boxes are several objects."
+            "--box",
+            "-b",
+            metavar="X0,Y0,X1,Y1",
+            help="A box around an object; several boxes are several objects.",
+            show_default=False,
         ),
     ] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="A model's name, or a weights file.")] = "nano",
@@ -38,15 +46,22 @@ def segment(
         Path, typer.Option("--out", "-o", help="Folder for the results, or a picture file for the overlay alone.")
     ] = Path("samphony-out"),
     overlay: Annotated[
-        bool | None, typer.Option("--overlay/--no-overlay", help="The photo with the mask over it.")
+        bool | None, typer.Option("--overlay/--no-overlay", help="The photo with the mask over it.", show_default=False)
     ] = None,
-    mask: Annotated[bool | None, typer.Option("--mask/--no-mask", help="The mask as a PNG, white on black.")] = None,
+    mask: Annotated[
+        bool | None, typer.Option("--mask/--no-mask", help="The mask as a PNG, white on black.", show_default=False)
+    ] = None,
     cutout: Annotated[
-        bool | None, typer.Option("--cutout/--no-cutout", help="The object on a transparent ground.")
+        bool | None,
+        typer.Option("--cutout/--no-cutout", help="The object on a transparent ground.", show_default=False),
     ] = None,
-    json: Annotated[bool | None, typer.Option("--json/--no-json", help="COCO JSON with run-length codes.")] = None,
+    json: Annotated[
+        bool | None, typer.Option("--json/--no-json", help="COCO JSON with run-length codes.", show_default=False)
+    ] = None,
     candidates: Annotated[bool, typer.Option(help="All three masks that the model proposes for a prompt.")] = False,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, … By default the best there is.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, … By default the best there is.", show_default=False)
+    ] = None,
 ) -> None:
     """Segment objects in a photo from clicks and boxes.
 
