@@ -113,9 +113,7 @@ def test_the_best_weights_are_the_averaged_ones_in_half_precision(
         seen.append(model.sam_mask_decoder.iou_token.weight.detach().clone())
         return {"score": next(scores)}
 
-    recipe = replace(
-        recipe, stages=(Stage(steps=2, size=SIZE, batch=2),), run=replace(recipe.run, validate_every=1)
-    )
+    recipe = replace(recipe, stages=(Stage(steps=2, size=SIZE, batch=2),), run=replace(recipe.run, validate_every=1))
     trainer = Trainer(miniature(), photos, recipe, tmp_path, validate)
     trainer.run()
     assert trainer.state.best == 0.5
@@ -123,7 +121,9 @@ def test_the_best_weights_are_the_averaged_ones_in_half_precision(
     name = "sam_mask_decoder.iou_token.weight"
     assert best[name].dtype == torch.float16
     torch.testing.assert_close(best[name].float(), seen[0], rtol=1e-3, atol=1e-4)
-    assert not torch.equal(trainer.model.sam_mask_decoder.iou_token.weight.detach(), seen[1]), "the average was put back"
+    assert not torch.equal(trainer.model.sam_mask_decoder.iou_token.weight.detach(), seen[1]), (
+        "the average was put back"
+    )
 
 
 def test_input_sizes_can_grow(cache: PictureCache, recipe: Recipe, tmp_path: Path) -> None:

@@ -13,6 +13,9 @@ from rich.progress import track
 from rich.table import Table
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from samphony.datasets.sources import Record
     from samphony.evaluate.report import Row
     from samphony.evaluate.segmenter import Segmenter
@@ -150,7 +153,8 @@ def _load_clip(records: Sequence[Record], console: Console) -> ClipData:
     from samphony.errors import MediaError
     from samphony.evaluate.video import ClipData
 
-    frames, labels = [], {}
+    frames: list[NDArray[np.uint8]] = []
+    labels: dict[int, NDArray[np.uint8]] = {}
     for record in records:
         try:
             image, label = record.load()

@@ -36,6 +36,13 @@ class ClipBatch:
     masks: Tensor
     valid: Tensor
 
+    def to(self, device: torch.device) -> ClipBatch:
+        """The same clips on a device."""
+        if device.type == "cpu":
+            return self
+        images, masks, valid = (t.to(device, non_blocking=True) for t in (self.images, self.masks, self.valid))
+        return ClipBatch(images, masks, valid)
+
 
 class ClipSampler:
     """Draws clips from a cache: a function of seed, step and slot, as `PhotoSampler`."""

@@ -24,7 +24,7 @@ class RunLog:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             return
-        self._events = SummaryWriter(str(folder / "events"))  # type: ignore[no-untyped-call]
+        self._events = SummaryWriter(str(folder / "events"))
 
     def watch(self, watcher: Callable[[int, dict[str, float]], None]) -> None:
         """Also call ``watcher`` with every step's numbers."""

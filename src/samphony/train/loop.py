@@ -21,12 +21,14 @@ from torch import Tensor
 from samphony.model.base import SAM2Base
 from samphony.train.checkpoint import TrainState, averaged_weights, load_state, save_state
 from samphony.train.clip_rollout import ClipDraws, clip_rollout
-from samphony.train.clips import ClipBatch, ClipSampler
+from samphony.train.clips import ClipSampler
 from samphony.train.image_rollout import Draws, RolloutResult, image_rollout
 from samphony.train.logs import RunLog
+from samphony.train.lora import merged
 from samphony.train.optim import MovingAverage, build_optimizer, rate_factor, set_rate
-from samphony.train.photos import PhotoBatch, PhotoSampler
+from samphony.train.photos import PhotoSampler
 from samphony.train.recipe import Recipe, Stage, recipe_tree
+from samphony.train.samples import save_samples
 
 Validate = Callable[[SAM2Base], dict[str, float]]
 """Scores of a model by name; ``score`` decides which weights are the best."""
@@ -118,7 +120,7 @@ class Trainer:
             result = play()
         forward = time.perf_counter()
         self.optimizer.zero_grad(set_to_none=True)
-        result.loss.backward()  # type: ignore[no-untyped-call]
+        result.loss.backward()
         backward = time.perf_counter()
         norm = self._descend()
         done = time.perf_counter()
@@ -140,17 +142,22 @@ class Trainer:
     def _image_step(self, stage: Stage) -> Callable[[], RolloutResult]:
         recipe, seed, step, device = self.recipe, self.recipe.run.seed, self.state.step, self.model.device
         slots = self.team.slots(stage.batch)
-        batch = self.sampler.batch(seed, step, stage.batch, stage.size, slots)
-        batch = replace(batch, **_moved(batch, device))
+        batch = self.sampler.batch(seed, step, stage.batch, stage.size, slots).to(device)
         draws = Draws.of(recipe.prompts, seed, step, slots, recipe.data.objects, stage.size // 4).to(device)
-        return lambda: image_rollout(self.model, batch, draws, recipe.prompts, recipe.loss)
+
+        def play() -> RolloutResult:
+            result = image_rollout(self.model, batch, draws, recipe.prompts, recipe.loss)
+            if self.team.rank == 0 and recipe.run.picture_every and step % recipe.run.picture_every == 0:
+                save_samples(self.folder / "pictures" / f"{step:06d}.jpg", batch, result)
+            return result
+
+        return play
 
     def _clip_step(self, stage: Stage) -> Callable[[], RolloutResult]:
         assert self.clips is not None
         recipe, seed, step, device = self.recipe, self.recipe.run.seed, self.state.step, self.model.device
         slots = self.team.slots(recipe.clips.batch)
-        batch = self.clips.batch(seed, step, stage.size, slots)
-        batch = replace(batch, **_moved(batch, device))
+        batch = self.clips.batch(seed, step, stage.size, slots).to(device)
         draws = ClipDraws.of(recipe.clips, recipe.prompts, seed, step, slots, stage.size // 4).to(device)
         encoder = recipe.clips.train_encoder
         return lambda: clip_rollout(self.model, batch, draws, recipe.prompts, recipe.loss, encoder)
@@ -205,7 +212,7 @@ class Trainer:
         from samphony.weights.save import save_weights
 
         model = build_model(self.model.config, seed=0)
-        model.load_state_dict(averaged_weights(self.model, self.average))
+        model.load_state_dict(merged(averaged_weights(self.model, self.average)))
         notes: dict[str, Any] = {"step": self.state.step, "hours": round(self.state.seconds / 3600, 3)}
         notes |= {k: round(v, 4) for k, v in (scores or {}).items()}
         save_weights(file, model, self.model.config, dtype=torch.float16, notes={k: str(v) for k, v in notes.items()})
@@ -237,9 +244,3 @@ def set_image_size(model: SAM2Base, size: int) -> None:
     encoder.image_embedding_size = (cells, cells)
     encoder.input_image_size = (size, size)
     encoder.mask_input_size = (4 * cells, 4 * cells)
-
-
-def _moved(batch: PhotoBatch | ClipBatch, device: torch.device) -> dict[str, Tensor]:
-    """The tensors of a batch on the device."""
-    names = ("images", "masks", "valid")
-    return {name: getattr(batch, name).to(device, non_blocking=True) for name in names}

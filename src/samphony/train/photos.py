@@ -20,8 +20,8 @@ from samphony.datasets.sources import IGNORE
 from samphony.train.cache import CachedPicture, PictureCache
 from samphony.train.recipe import DataRecipe
 
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
 Box = tuple[float, float, float, float]
 
 
@@ -37,6 +37,13 @@ class PhotoBatch:
     masks: Tensor
     valid: Tensor
     names: tuple[str, ...]
+
+    def to(self, device: torch.device) -> PhotoBatch:
+        """The same batch on a device."""
+        if device.type == "cpu":
+            return self
+        images, masks, valid = (t.to(device, non_blocking=True) for t in (self.images, self.masks, self.valid))
+        return PhotoBatch(images, masks, valid, self.names)
 
 
 class PhotoSampler:
@@ -153,7 +160,7 @@ def recolour(images: Tensor, gains: Tensor) -> Tensor:
 
 def normalise(x: Tensor) -> Tensor:
     """0…1 (P,3,S,S) → normalised as the predictors do."""
-    mean, std = x.new_tensor(_MEAN)[:, None, None], x.new_tensor(_STD)[:, None, None]
+    mean, std = x.new_tensor(MEAN)[:, None, None], x.new_tensor(STD)[:, None, None]
     return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
 
 

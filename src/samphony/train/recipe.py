@@ -156,7 +156,7 @@ class Recipe:
 
     model: str = "nano"
     init: str = "imagenet"
-    """``imagenet`` (the nano's trunk), ``random``, or a checkpoint to start from."""
+    """``imagenet`` (the nano's trunk), ``pretrained`` (the model's released weights), ``random``, or a weights file."""
     lora: int = 0
     """Rank of low-rank adapters on the attention projections; 0: none, all unfrozen parameters are trained."""
     data: DataRecipe = field(default_factory=DataRecipe)

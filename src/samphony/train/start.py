@@ -23,9 +23,11 @@ from samphony.model.efficientnet_lite import fold_imagenet
 from samphony.train.cache import CachedPicture, PictureCache, build_cache, open_cache
 from samphony.train.clips import ClipSampler
 from samphony.train.loop import Team, Trainer
+from samphony.train.lora import add_adapters
 from samphony.train.photos import PhotoSampler
 from samphony.train.recipe import Recipe
 from samphony.train.validation import quick_validation
+from samphony.weights.download import find_weights
 from samphony.weights.load import load_weights
 
 
@@ -77,8 +79,12 @@ def initial_model(recipe: Recipe) -> SAM2Base:
         trunk = model.image_encoder.trunk
         assert isinstance(trunk, nn.Module)
         trunk.load_state_dict(fold_imagenet(torch.load(imagenet_file(config.trunk), weights_only=True)))
+    elif recipe.init == "pretrained":
+        load_weights(model, find_weights(recipe.model))
     elif recipe.init != "random":
         load_weights(model, recipe.init)
+    if recipe.lora:
+        add_adapters(model, recipe.lora)
     return model
 
 
