@@ -99,7 +99,7 @@ def _within(fragments: Sequence[Fragment], window: Box) -> tuple[npt.NDArray[np.
         if canvas.any():
             index.append(i)
             pixels.append(canvas.ravel())
-    return np.array(index, np.int64), np.array(pixels, np.float32).reshape(len(index), -1)
+    return np.array(index, np.int64), np.array(pixels, np.float32).reshape(len(index), size[0] * size[1])
 
 
 @dataclass
