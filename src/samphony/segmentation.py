@@ -61,7 +61,7 @@ class Segmentation:
         """(N, 4) XYXY around the masks: smallest and largest pixel index; 0, 0, 0, 0 for an empty mask."""
         return mask_boxes(self.masks)
 
-    def overlay(self, *, prompts: bool = True, opacity: float = 0.5) -> UInt8Array:
+    def overlay(self, *, prompts: bool = True, opacity: float = 0.45) -> UInt8Array:
         """The photo (H, W, 3) with tinted masks and, unless ``prompts`` is off, the clicks and boxes given."""
         drawn = draw_masks(self.image, self.masks, opacity=opacity)
         if prompts and len(self.prompt_boxes):

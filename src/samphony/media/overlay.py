@@ -19,8 +19,8 @@ from samphony.media.masks import BoolArray, mask_boxes
 UInt8Array = npt.NDArray[np.uint8]
 
 _FIRST_COLOURS = (  # the first few are picked for contrast with photos and with each other
-    (255, 64, 64),
     (40, 130, 255),
+    (255, 64, 64),
     (60, 205, 80),
     (255, 190, 0),
     (190, 80, 240),
@@ -50,7 +50,7 @@ def draw_masks(
     masks: BoolArray,
     *,
     colours: npt.ArrayLike | None = None,
-    opacity: float = 0.5,
+    opacity: float = 0.45,
     outline: int | None = None,
 ) -> UInt8Array:
     """Tint each mask over the photo and draw its border.
