@@ -44,6 +44,7 @@ class VideoWriter:
         self._last = -1
         self._step = float(1 / (rate or Fraction(25)))
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             self._out: Any = av.open(str(self._part), "w")
             self._video: Any = self._out.add_stream("libx264", rate=rate or Fraction(25))
             self._video.height, self._video.width = height + self._pad[0], width + self._pad[1]
@@ -90,7 +91,8 @@ class VideoWriter:
         if out is not None:
             with suppress(av.error.FFmpegError, OSError):  # the disk may be full
                 out.close()
-        self._part.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._part.unlink()
 
     def __enter__(self) -> VideoWriter:
         return self
