@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from samphony.model.config import MaskDecoderConfig
 from samphony.model.layers import MLP, LayerNorm2d
+from samphony.model.linear import eager_inference
 from samphony.model.two_way_transformer import TwoWayTransformer
+from samphony.model.upscaling import masks_in_picture_order, upscale_tokens
 
 ABSENT_SCORE_CONSTANT = 10.0  # the object score of a decoder that does not predict one: always there
 
@@ -182,10 +184,14 @@ class MaskDecoder(nn.Module):
 
     def draw_masks(self, decoded: DecodedTokens, high_res_features: Sequence[Tensor] | None = None) -> Tensor:
         """The logits of all masks, (B,1+M,4h,4w): the costly half of the decoder."""
-        upscaled = self._upscale(decoded.image, high_res_features)
         weights = torch.stack(
             [mlp(decoded.mask_tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
         )  # (B,1+M,C/8)
+        if self.use_high_res_features and high_res_features is not None and eager_inference(weights):
+            image = decoded.image.permute(0, 2, 3, 1)
+            tokens = upscale_tokens(self.output_upscaling, image, high_res_features)
+            return masks_in_picture_order(weights @ tokens.transpose(1, 2), image.shape[1:3])
+        upscaled = self._upscale(decoded.image, high_res_features)
         masks: Tensor = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
         return masks
 

@@ -62,7 +62,9 @@ class PromptEncoder(nn.Module):
         key = (matrix.data_ptr(), matrix._version, matrix.dtype, matrix.device, self.image_embedding_size)
         if self._dense_pe is None or self._dense_pe[0] != key:
             with torch.inference_mode(False), torch.no_grad():
-                self._dense_pe = (key, self.pe_layer(self.image_embedding_size)[None].contiguous())
+                pe = self.pe_layer(self.image_embedding_size)[None]
+                # Channels last: the mask decoder reads it cell by cell.
+                self._dense_pe = (key, pe.contiguous(memory_format=torch.channels_last))
         return self._dense_pe[1]
 
     def forward(

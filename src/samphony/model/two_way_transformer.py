@@ -5,12 +5,13 @@ Source: Kirillov et al. (2023), section "mask decoder". Post-norm, ReLU MLP, lay
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samphony.model.attention import attend
 from samphony.model.layers import MLP
-from samphony.model.linear import Linear
+from samphony.model.linear import Linear, eager_inference
 
 
 class Attention(nn.Module):
@@ -33,6 +34,12 @@ class Attention(nn.Module):
 
         A batch of one on either side stands for all of the other side: an image is projected once for many prompts.
         """
+        if key_mask is None and q.shape[0] == k.shape[0] and eager_inference(q):
+            # The projection of many vectors against few is cheaper done on the few: q·(Wk) = (qW)·k.
+            if self.num_heads * q.shape[1] <= self.internal_dim < k.shape[1]:
+                return few_queries(self, q, k, v)
+            if self.num_heads * k.shape[1] <= self.internal_dim < q.shape[1]:
+                return few_keys(self, q, k, v)
         q, k, v = self._heads(self.q_proj(q)), self._heads(self.k_proj(k)), self._heads(self.v_proj(v))
         B = max(q.shape[0], k.shape[0])
         if q.shape[0] != k.shape[0]:
@@ -42,6 +49,34 @@ class Attention(nn.Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+def few_queries(attention: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of few tokens (B,T,C) to many (B,N,C), none of the many projected.
+
+    The keys' bias adds the same to all scores of a query and falls out of the softmax; attention weights sum to one, so
+    values can be projected after they are summed.
+    """
+    H, T, d = attention.num_heads, q.shape[1], attention.internal_dim // attention.num_heads
+    queries = attention._heads(attention.q_proj(q)) * d**-0.5  # (B,H,T,d)
+    queries = (queries @ attention.k_proj.weight.unflatten(0, (H, d))).flatten(1, 2)  # (B,HT,C)
+    weights = (queries @ k.transpose(1, 2)).softmax(-1)  # (B,HT,N)
+    summed = (weights @ v).unflatten(1, (H, T))  # (B,H,T,C)
+    out = summed @ attention.v_proj.weight.unflatten(0, (H, d)).transpose(1, 2)  # (B,H,T,d)
+    return attention.out_proj(out.transpose(1, 2).flatten(2) + attention.v_proj.bias)
+
+
+def few_keys(attention: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of many tokens (B,N,C) to few (B,T,C), the query and output projections moved onto the few."""
+    H, T, d = attention.num_heads, k.shape[1], attention.internal_dim // attention.num_heads
+    keys = attention._heads(attention.k_proj(k)) * d**-0.5  # (B,H,T,d)
+    offset = (keys @ attention.q_proj.bias.view(H, d, 1)).flatten(1)[:, None]  # (B,1,HT)
+    keys = (keys @ attention.q_proj.weight.unflatten(0, (H, d))).flatten(1, 2)  # (B,HT,C)
+    scores = torch.baddbmm(offset, q, keys.transpose(1, 2))  # (B,N,HT)
+    weights = scores.unflatten(2, (H, T)).softmax(-1).flatten(2)
+    values = attention._heads(attention.v_proj(v))  # (B,H,T,d)
+    values = (values @ attention.out_proj.weight.unflatten(1, (H, d)).permute(1, 2, 0)).flatten(1, 2)  # (B,HT,C)
+    return torch.baddbmm(attention.out_proj.bias, weights, values)
 
 
 class TwoWayAttentionBlock(nn.Module):
@@ -122,8 +157,8 @@ class TwoWayTransformer(nn.Module):
         Returns:
             tokens (B,T,C) and image (B,hw,C).
         """
-        keys = image_embedding.flatten(2).transpose(1, 2)  # (B or 1,hw,C)
-        key_pe = image_pe.flatten(2).transpose(1, 2)
+        keys = image_embedding.flatten(2).transpose(1, 2).contiguous()  # (B or 1,hw,C)
+        key_pe = image_pe.flatten(2).transpose(1, 2).contiguous()
         queries = point_embedding
         for layer in self.layers:
             queries, keys = layer(queries, keys, point_embedding, key_pe, token_mask)

@@ -83,7 +83,10 @@ class SAM2Transforms(nn.Module):
     def postprocess_masks(self, masks: Tensor, orig_hw: tuple[int, int]) -> Tensor:
         """Low-resolution logits (N,M,h,w) → logits at the photo's size (N,M,H,W), cleaned if so asked."""
         masks = self.clean(masks.float())
-        return F.interpolate(masks, tuple(orig_hw), mode="bilinear", align_corners=False)
+        single = masks.flatten(0, 1)[:, None]  # torch turns three channels to channels-last and back, at twice the cost
+        return F.interpolate(single, tuple(orig_hw), mode="bilinear", align_corners=False).view(
+            *masks.shape[:2], *orig_hw
+        )
 
     def clean(self, masks: Tensor) -> Tensor:
         """Fill small holes and remove small islands, judged on the logits as given, (N,M,h,w)."""
