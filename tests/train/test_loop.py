@@ -19,7 +19,7 @@ from samphony.train.cache import PictureCache
 from samphony.train.clips import ClipSampler
 from samphony.train.loop import Team, Trainer, set_image_size
 from samphony.train.photos import PhotoSampler
-from samphony.train.recipe import Recipe, Stage
+from samphony.train.recipe import DataRecipe, OptimRecipe, Recipe, RunRecipe, Stage
 from samphony.weights.load import load_state_dict
 from tests.train.conftest import SIZE, miniature
 
@@ -164,26 +164,31 @@ dist.destroy_process_group()
 """
 
 
-def test_two_processes_take_the_steps_of_one(cache_folder: Path, tmp_path: Path) -> None:
-    results = {}
-    for size in (1, 2):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        out = tmp_path / str(size)
-        workers = []
-        for rank in range(size):
-            env = {
-                **os.environ,
-                "RANK": str(rank),
-                "WORLD_SIZE": str(size),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": port,
-                "OMP_NUM_THREADS": "1",
-            }
-            command = [sys.executable, "-c", WORKER, str(cache_folder), str(out)]
-            workers.append(subprocess.Popen(command, env=env, cwd=ROOT))
-        assert all(worker.wait(timeout=300) == 0 for worker in workers)
-        results[size] = torch.load(out / "last.pt", weights_only=True)["model"]
-    for name, value in results[1].items():
-        torch.testing.assert_close(results[2][name], value, rtol=1e-3, atol=2e-5, msg=name)
+def test_two_processes_take_the_steps_of_one(cache: PictureCache, cache_folder: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    workers = []
+    for rank in range(2):
+        team = {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        command = [sys.executable, "-c", WORKER, str(cache_folder), str(tmp_path / "two")]
+        workers.append(subprocess.Popen(command, env={**os.environ, **team, "OMP_NUM_THREADS": "1"}, cwd=ROOT))
+
+    recipe = Recipe(
+        init="random",
+        data=DataRecipe(cache_size=SIZE, objects=2, min_pixels=16),
+        optim=OptimRecipe(warmup=1, lr=1e-3, trunk_lr=1e-3),
+        stages=(Stage(steps=2, size=SIZE, batch=4),),
+        run=RunRecipe(checkpoint_every=1, log_every=1, validate_every=1000),
+    )
+    alone = Trainer(miniature(), PhotoSampler(cache, lambda p: True, recipe.data), recipe, tmp_path / "one")
+    alone.run()
+    assert all(worker.wait(timeout=300) == 0 for worker in workers)
+    together = torch.load(tmp_path / "two" / "last.pt", weights_only=True)["model"]
+    for name, value in alone.model.state_dict().items():
+        torch.testing.assert_close(together[name], value, rtol=1e-3, atol=2e-5, msg=name)
+    losses = [
+        [json.loads(line)["grad_norm"] for line in (tmp_path / run / "log.jsonl").read_text().splitlines()]
+        for run in ("one", "two")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3), "the gradient of the whole batch"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,14 +20,15 @@ import torch.distributed as dist
 from torch import Tensor
 
 from samphony.model.base import SAM2Base
+from samphony.train.ahead import Ahead
 from samphony.train.checkpoint import TrainState, averaged_weights, load_state, save_state
 from samphony.train.clip_rollout import ClipDraws, clip_rollout
-from samphony.train.clips import ClipSampler
+from samphony.train.clips import ClipBatch, ClipSampler
 from samphony.train.image_rollout import Draws, RolloutResult, image_rollout
 from samphony.train.logs import RunLog
 from samphony.train.lora import merged
 from samphony.train.optim import MovingAverage, build_optimizer, rate_factor, set_rate
-from samphony.train.photos import PhotoSampler
+from samphony.train.photos import PhotoSampler, RawPhotos
 from samphony.train.recipe import Recipe, Stage, recipe_tree
 from samphony.train.samples import save_samples
 
@@ -83,6 +85,8 @@ class Trainer:
         self.optimizer = build_optimizer(model, recipe.optim)
         self.average = MovingAverage(model, recipe.optim.ema)
         self.state = TrainState(step=0, seconds=0.0, pictures=0, best=-1.0)
+        cuda = model.device.type == "cuda"
+        self.ahead: Ahead[RawPhotos | ClipBatch] = Ahead(self._prepare, min(8, os.cpu_count() or 1) if cuda else 0)
         self.log = RunLog(folder if self.team.rank == 0 else None)
         folder.mkdir(parents=True, exist_ok=True)
         if self.last.exists():
@@ -107,6 +111,9 @@ class Trainer:
             self.state.pictures += stage.batch
             self.state.seconds += time.perf_counter() - began
             self._after(numbers, stage, end)
+        self.ahead.close()
+        if self.team.rank == 0 and self.state.step >= self.recipe.steps:
+            self.export(self.folder / "final.safetensors")
 
     def step(self, stage: Stage) -> dict[str, Tensor]:
         """One optimiser step; numbers for the log."""
@@ -114,9 +121,11 @@ class Trainer:
         set_rate(self.optimizer, rate_factor(step, recipe.steps, recipe.optim))
         began = time.perf_counter()
         device = self.model.device
-        play = self._clip_step(stage) if self._is_clip(stage) else self._image_step(stage)
+        batch = self.ahead.get(step)
+        play = self._image_step(batch, stage) if isinstance(batch, RawPhotos) else self._clip_step(batch, stage)
         loaded = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.run.precision == "bfloat16"):
+        half = recipe.run.precision == "bfloat16" and device.type == "cuda"  # few processors multiply bfloat16 fast
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
             result = play()
         forward = time.perf_counter()
         self.optimizer.zero_grad(set_to_none=True)
@@ -132,18 +141,25 @@ class Trainer:
             "time/update": torch.tensor(done - backward),
         }
 
-    def _is_clip(self, stage: Stage) -> bool:
-        """Whether this step is a clip: steps take turns so that shares hold over any stretch."""
+    def _is_clip(self, step: int, stage: Stage) -> bool:
+        """Whether a step is a clip: steps take turns so that shares hold over any stretch."""
         if self.clips is None or stage.clips <= 0:
             return False
-        step = self.state.step
         return math.floor((step + 1) * stage.clips) > math.floor(step * stage.clips)
 
-    def _image_step(self, stage: Stage) -> Callable[[], RolloutResult]:
-        recipe, seed, step, device = self.recipe, self.recipe.run.seed, self.state.step, self.model.device
-        slots = self.team.slots(stage.batch)
-        batch = self.sampler.batch(seed, step, stage.batch, stage.size, slots).to(device)
-        draws = Draws.of(recipe.prompts, seed, step, slots, recipe.data.objects, stage.size // 4).to(device)
+    def _prepare(self, step: int) -> RawPhotos | ClipBatch:
+        """This process's part of a step's batch, on the processor."""
+        recipe, stage = self.recipe, self.recipe.stage_at(step)
+        if self.clips is not None and self._is_clip(step, stage):
+            return self.clips.batch(recipe.run.seed, step, stage.size, self.team.slots(recipe.clips.batch))
+        raw = self.sampler.raw(recipe.run.seed, step, stage.batch, stage.size, self.team.slots(stage.batch))
+        return raw.pin() if self.model.device.type == "cuda" else raw
+
+    def _image_step(self, raw: RawPhotos, stage: Stage) -> Callable[[], RolloutResult]:
+        recipe, step, device = self.recipe, self.state.step, self.model.device
+        slots, cells = self.team.slots(stage.batch), stage.size // 4
+        draws = Draws.of(recipe.prompts, recipe.run.seed, step, slots, recipe.data.objects, cells).to(device)
+        batch = raw.finish(device)
 
         def play() -> RolloutResult:
             result = image_rollout(self.model, batch, draws, recipe.prompts, recipe.loss)
@@ -153,12 +169,11 @@ class Trainer:
 
         return play
 
-    def _clip_step(self, stage: Stage) -> Callable[[], RolloutResult]:
-        assert self.clips is not None
-        recipe, seed, step, device = self.recipe, self.recipe.run.seed, self.state.step, self.model.device
-        slots = self.team.slots(recipe.clips.batch)
-        batch = self.clips.batch(seed, step, stage.size, slots).to(device)
-        draws = ClipDraws.of(recipe.clips, recipe.prompts, seed, step, slots, stage.size // 4).to(device)
+    def _clip_step(self, clip: ClipBatch, stage: Stage) -> Callable[[], RolloutResult]:
+        recipe, device = self.recipe, self.model.device
+        slots, cells = self.team.slots(recipe.clips.batch), stage.size // 4
+        draws = ClipDraws.of(recipe.clips, recipe.prompts, recipe.run.seed, self.state.step, slots, cells).to(device)
+        batch = clip.to(device)
         encoder = recipe.clips.train_encoder
         return lambda: clip_rollout(self.model, batch, draws, recipe.prompts, recipe.loss, encoder)
 

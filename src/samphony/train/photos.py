@@ -7,7 +7,7 @@ have seen, and several processes that share the slots of a batch see what one wo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -38,12 +38,28 @@ class PhotoBatch:
     valid: Tensor
     names: tuple[str, ...]
 
-    def to(self, device: torch.device) -> PhotoBatch:
-        """The same batch on a device."""
-        if device.type == "cpu":
-            return self
-        images, masks, valid = (t.to(device, non_blocking=True) for t in (self.images, self.masks, self.valid))
-        return PhotoBatch(images, masks, valid, self.names)
+
+@dataclass(frozen=True)
+class RawPhotos:
+    """A batch before it is coloured: images (P,S,S,3) uint8, labels (P,S,S), ids (P,O), colour gains (P,4)."""
+
+    images: Tensor
+    labels: Tensor
+    ids: Tensor
+    gains: Tensor
+    names: tuple[str, ...]
+
+    def pin(self) -> RawPhotos:
+        """The same in page-locked memory, which a GPU reads while it computes."""
+        return replace(self, images=self.images.pin_memory(), labels=self.labels.pin_memory())
+
+    def finish(self, device: torch.device) -> PhotoBatch:
+        """Move to a device, then recolour and draw the masks there."""
+        images, labels = (x.to(device, non_blocking=True) for x in (self.images, self.labels))
+        ids, gains = self.ids.to(device), self.gains.to(device)
+        masks = (labels[:, None] == ids[:, :, None, None]).flatten(0, 1)
+        valid = (labels != IGNORE)[:, None].expand(-1, ids.shape[1], -1, -1).flatten(0, 1)
+        return PhotoBatch(normalise(recolour(images, gains)), masks, valid, self.names)
 
 
 class PhotoSampler:
@@ -61,19 +77,20 @@ class PhotoSampler:
 
     def batch(self, seed: int, step: int, count: int, size: int, slots: Sequence[int] | None = None) -> PhotoBatch:
         """The batch of a step: ``count`` pictures of ``size``, or only the named ``slots`` of it."""
+        return self.raw(seed, step, count, size, slots).finish(torch.device("cpu"))
+
+    def raw(self, seed: int, step: int, count: int, size: int, slots: Sequence[int] | None = None) -> RawPhotos:
+        """The batch of a step before it is coloured: what is worth preparing ahead."""
         rows = np.random.default_rng((seed, step)).choice(len(self.rows), size=count, p=self.weights)
-        items = [
-            self._item(self.rows[rows[slot]], size, np.random.default_rng((seed, step, slot)))
-            for slot in (range(count) if slots is None else slots)
-        ]
-        images = torch.from_numpy(np.stack([image for image, _, _, _ in items]))
-        labels = torch.from_numpy(np.stack([label for _, label, _, _ in items]))
-        ids = torch.tensor([chosen for _, _, chosen, _ in items], dtype=torch.uint8)
-        gains = torch.from_numpy(np.stack([gain for _, _, _, gain in items]))
-        masks = (labels[:, None] == ids[:, :, None, None]).flatten(0, 1)
-        valid = (labels != IGNORE)[:, None].expand(-1, ids.shape[1], -1, -1).flatten(0, 1)
-        names = tuple(self.cache.pictures[self.rows[rows[s]]].name for s in (slots or range(count)))
-        return PhotoBatch(normalise(recolour(images, gains)), masks, valid, names)
+        mine = range(count) if slots is None else slots
+        items = [self._item(self.rows[rows[s]], size, np.random.default_rng((seed, step, s))) for s in mine]
+        return RawPhotos(
+            images=torch.from_numpy(np.stack([image for image, _, _, _ in items])),
+            labels=torch.from_numpy(np.stack([label for _, label, _, _ in items])),
+            ids=torch.tensor([chosen for _, _, chosen, _ in items], dtype=torch.uint8),
+            gains=torch.from_numpy(np.stack([gain for _, _, _, gain in items])),
+            names=tuple(self.cache.pictures[self.rows[rows[s]]].name for s in mine),
+        )
 
     def _item(
         self, row: int, size: int, rng: np.random.Generator

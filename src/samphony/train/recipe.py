@@ -146,8 +146,7 @@ class RunRecipe:
     validate_pictures: int = 60
     picture_every: int = 400
     precision: str = "float32"
-    """``float32``, or ``bfloat16`` (autocast)."""
-    compile: bool = False
+    """``float32``, or ``bfloat16`` (autocast, on GPUs)."""
 
 
 @dataclass(frozen=True)

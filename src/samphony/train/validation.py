@@ -12,21 +12,26 @@ from samphony.model.base import SAM2Base
 from samphony.train.cache import CachedPicture, PictureCache
 
 _CLUTTER = ("coco-mixed", "coco-person", "voc10-coseg", "voc2007-obj", "coco-panoptic")
+_GROUPS = ("salient", "clutter", "regions")
+_LEAST = 0.002
+"""Share of the picture below which an object is not scored."""
 
 
 def quick_validation(
     cache: PictureCache, held_out: Callable[[CachedPicture], bool], pictures: int, clicks: int = 3
-) -> Callable[[SAM2Base], dict[str, float]]:
-    """A function that scores a model on at most two objects each of ``pictures`` salient, cluttered and region
-    pictures.
+) -> Callable[[SAM2Base], dict[str, float]] | None:
+    """A function that scores a model on at most two objects each of ``pictures`` held-out pictures.
+
+    Groups (salient, clutter, regions, or the kinds there are) get equal parts. None when no picture is held out.
     """
-    chosen: list[tuple[int, str]] = []
-    groups = {"salient": pictures // 3, "clutter": pictures // 3, "regions": pictures // 3}
+    groups: dict[str, list[int]] = {}
     for i, p in enumerate(cache.pictures):
-        group = "clutter" if p.source in _CLUTTER else p.kind
-        if held_out(p) and p.clip is None and groups.get(group, 0) > 0 and any(a > 0.002 for a in p.areas):
-            groups[group] -= 1
-            chosen.append((i, group))
+        if held_out(p) and p.clip is None and any(a > _LEAST for a in p.areas):
+            groups.setdefault("clutter" if p.source in _CLUTTER else p.kind, []).append(i)
+    wanted = [g for g in _GROUPS if g in groups] or sorted(groups)
+    chosen = [(i, g) for g in wanted for i in groups[g][: max(pictures // len(wanted), 1)]]
+    if not chosen:
+        return None
 
     def score(model: SAM2Base) -> dict[str, float]:
         segmenter = ModelSegmenter(model)
@@ -34,7 +39,7 @@ def quick_validation(
         for i, group in chosen:
             p = cache.pictures[i]
             order = np.argsort(p.areas)[::-1]
-            ids = [p.ids[j] for j in order[:6:3] if p.areas[j] > 0.002]
+            ids = [p.ids[j] for j in order[:6:3] if p.areas[j] > _LEAST]
             results.setdefault(group, []).extend(
                 evaluate_picture(segmenter, cache.images[i], cache.labels[i], ids, clicks=clicks, contours=False)
             )

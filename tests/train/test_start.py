@@ -1,0 +1,88 @@
+"""From a recipe to a run, through the command line: a folder of pictures and masks in, weights out."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from samphony.cli.main import main
+from samphony.errors import ConfigError
+from samphony.model.config import EfficientNetLiteConfig
+from samphony.train.recipe import load_recipe
+from samphony.train.start import imagenet_file, initial_model
+from samphony.weights.load import load_state_dict
+from tests.train.conftest import MINIATURE, drawn_records
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    data = tmp_path / "data"
+    (data / "images").mkdir(parents=True)
+    (data / "masks").mkdir()
+    for record in drawn_records()[:8]:
+        image, labels = record.load()
+        name = record.name.replace("/", "-")
+        Image.fromarray(image).save(data / "images" / f"{name}.png")
+        Image.fromarray(labels).save(data / "masks" / f"{name}.png")
+    (data / "images" / "bad.jpg").write_bytes(b"no picture")
+    Image.fromarray(np.zeros((4, 4), dtype=np.uint8)).save(data / "masks" / "bad.png")
+    return data
+
+
+def test_the_command_trains_and_goes_on(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("samphony.train.start.MODELS", {"nano": MINIATURE})
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(
+        f'init = "random"\n[data]\ncache = "{tmp_path / "cache"}"\ncache_size = 64\nobjects = 2\nmin_pixels = 16\n'
+        "[run]\nvalidate_every = 2\nvalidate_pictures = 3\ncheckpoint_every = 1\nlog_every = 1\npicture_every = 1\n"
+        "[[stages]]\nsteps = 2\nsize = 64\nbatch = 2\n"
+    )
+    out = tmp_path / "run"
+    call = ["train", str(recipe), "--data", str(folder), "--out", str(out)]
+    for change in ([], ["--set", "stages=[{steps=3,size=64,batch=2}]"]):
+        with pytest.raises(SystemExit) as left:
+            main([*call, *change])
+        assert left.value.code == 0, capsys.readouterr().err
+    shown = re.sub(r"\s+", "", capsys.readouterr().out)
+    assert "bad.jpg" in shown, "bad files are named"
+    steps = [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [s for i, s in enumerate(steps) if s not in steps[:i]] == [1, 2, 3]
+    assert json.loads((out / "recipe.json").read_text())["stages"][0]["steps"] == 3
+    assert len(list((out / "pictures").glob("*.jpg"))) == 3
+    assert "sam_mask_decoder.iou_token.weight" in load_state_dict(out / "final.safetensors")
+
+
+def test_mistakes_in_a_recipe_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="model 'giant' does not exist"):
+        initial_model(load_recipe(None, ["model=giant"]))
+    with pytest.raises(ConfigError, match="init = 'imagenet' is for the nano's trunk"):
+        initial_model(load_recipe(None, ["model=tiny", "stages=[{size=64}]"]))
+    with pytest.raises(ConfigError, match="no ImageNet weights"):
+        imagenet_file(EfficientNetLiteConfig(width=0.3))
+
+
+def test_adapters_are_put_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("samphony.train.start.MODELS", {"nano": MINIATURE})
+    model = initial_model(load_recipe(None, ["init=random", "lora=2", "stages=[{size=64}]"]))
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert trained
+    assert all("parametrizations" in name for name in trained)
+
+
+def test_a_run_starts_from_a_weights_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from samphony.weights.save import save_weights
+    from tests.train.conftest import miniature
+
+    monkeypatch.setattr("samphony.train.start.MODELS", {"nano": MINIATURE})
+    first = miniature()
+    file = save_weights(tmp_path / "w.safetensors", first, MINIATURE)
+    model = initial_model(load_recipe(None, [f'init="{file}"', "run.seed=5", "stages=[{size=64}]"]))
+    wanted = load_state_dict(file)
+    assert all((value == wanted[name]).all() for name, value in model.state_dict().items())
