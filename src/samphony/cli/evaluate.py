@@ -31,6 +31,10 @@ Everything = Annotated[bool, typer.Option("--all", help="The whole data set, not
 Device = Annotated[Optional[str], typer.Option(help="cpu, cuda, … By default the best there is.")]  # noqa: UP045
 
 
+_SHORT = {"objects": "n", "click1": "1", "click3": "3", "click5": "5", "oracle": "best3", "iou_error": "dIoU"}
+"""Headings of the click tables that fit a terminal of 80 columns."""
+
+
 @app.command()
 def clicks(
     data: Data,
@@ -107,7 +111,7 @@ def video(
         raise ConfigError(f"--setting must be mask, click or both, not {setting!r}")
     settings: list[Setting] = ["mask", "click"] if setting == "both" else ["mask" if setting == "mask" else "click"]
     console = Console()
-    name, weights = _model(model)
+    name, weights = model_of(model)
     predictor = build_sam2_video_predictor(name, weights, device=device)
     clips = _clips([r for r in _records(data, everything, console) if r.clip is not None])
     if not clips:
@@ -166,7 +170,7 @@ def _load_clip(records: Sequence[Record], console: Console) -> ClipData:
     return ClipData(str(records[0].clip), frames, labels)
 
 
-def _model(model: str) -> tuple[str | None, str | Path | None]:
+def model_of(model: str) -> tuple[str | None, str | Path | None]:
     """Configuration and weights of a name or a weights file."""
     from samphony.weights.download import find_weights
 
@@ -179,15 +183,15 @@ def _segmenter(model: str, device: str | None) -> Segmenter:
     from samphony.evaluate.segmenter import ModelSegmenter
     from samphony.predict.build import build_sam2
 
-    name, weights = _model(model)
+    name, weights = model_of(model)
     return ModelSegmenter(build_sam2(name, weights, device=device, apply_postprocessing=False))
 
 
 def _show(console: Console, title: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
     table = Table(title=title, title_justify="left")
-    table.add_column("")
+    table.add_column("", no_wrap=True, max_width=22)
     for column in columns:
-        table.add_column(column, justify="right")
+        table.add_column(_SHORT.get(column, column), justify="right", no_wrap=True)
     for name, cells in rows:
         table.add_row(name, *cells, end_section=name == rows[-2][0] if len(rows) > 1 else False)
     console.print(table)
