@@ -1,0 +1,101 @@
+"""``samphony evaluate`` on small folders: tables, JSON, pictures, bad files."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from samphony.cli.main import main
+from samphony.model.base import SAM2Base
+from samphony.model.config import SAM2Config
+from samphony.weights.save import save_weights
+
+
+@pytest.fixture
+def weights(tmp_path: Path, fresh_tiny_model: Callable[..., SAM2Base], tiny_config: SAM2Config) -> str:
+    return str(save_weights(tmp_path / "tiny.safetensors", fresh_tiny_model(), tiny_config))
+
+
+def _frame(image: Path, mask: Path, shift: int = 0) -> None:
+    rng = np.random.default_rng(shift)
+    pixels, labels = rng.integers(0, 80, (32, 48, 3), dtype=np.uint8), np.zeros((32, 48), dtype=np.uint8)
+    pixels[8:24, 6 + shift : 22 + shift] = 220
+    labels[8:24, 6 + shift : 22 + shift] = 1
+    labels[2:7, 30:44] = 2
+    for file in (image, mask):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(image)
+    Image.fromarray(labels).save(mask)
+
+
+def _run(*arguments: str) -> int | str | None:
+    with pytest.raises(SystemExit) as left:
+        main(["evaluate", *arguments])
+    return left.value.code
+
+
+def test_clicks(tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    for i in range(3):
+        _frame(data / "images" / f"p{i}.png", data / "masks" / f"p{i}.png", shift=i)
+    (data / "images" / "p1.png").write_bytes(b"no picture")
+    assert _run("clicks", str(data), "--model", weights, "--out", str(out), "--clicks", "3") == 0
+    shown = re.sub(r"\s+", "", capsys.readouterr().out)
+    assert "leftout" in shown
+    assert "p1.png" in shown
+    assert "4objects" in shown
+    result = json.loads((out / "clicks.json").read_text())
+    assert result["summary"]["objects"] == len(result["items"]) == 4
+    assert {item["name"] for item in result["items"]} == {"p0", "p2"}
+    for item in result["items"]:
+        assert len(item["clicks"]) == len(item["clicks_f"]) == 3
+        assert all(0 <= v <= 1 for v in (*item["clicks"], item["box"], item["oracle"], item["box_f"]))
+        assert item["oracle"] >= item["clicks"][0]
+    mean = np.mean([item["clicks"][0] for item in result["items"]])
+    assert result["summary"]["click1"] == pytest.approx(mean)
+    assert sorted(p.name for p in out.glob("*.png")) == [
+        f"{word}-{i}.png" for word in ("best", "worst") for i in (1, 2, 3, 4)
+    ]
+
+
+def test_video(tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = tmp_path / "davis", tmp_path / "out"
+    for t in range(4):
+        image = data / "JPEGImages/480p/walk" / f"{t:05d}.jpg"
+        _frame(image, data / "Annotations/480p/walk" / f"{t:05d}.png", shift=3 * t)
+    assert _run("video", str(data), "--model", weights, "--out", str(out)) == 0
+    assert "semi-supervised" in capsys.readouterr().out
+    for setting in ("mask", "click"):
+        result = json.loads((out / f"video-{setting}.json").read_text())
+        assert [item["object_id"] for item in result["items"]] == [1, 2]
+        assert all(len(item["frames_j"]) == 2 for item in result["items"])
+        assert result["summary"]["jf"] == pytest.approx((result["summary"]["j"] + result["summary"]["f"]) / 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("clicks", "nowhere"), "nowhere is no folder"),
+        (("video", "."), "is no data set that is known"),
+        (("video", ".", "--setting", "box"), "--setting must be mask, click or both, not 'box'"),
+    ],
+)
+def test_wrong_calls(
+    arguments: tuple[str, ...],
+    message: str,
+    weights: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    assert _run(*arguments, "--model", weights) == 2
+    assert message in capsys.readouterr().err
