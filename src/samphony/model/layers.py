@@ -33,9 +33,10 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         *hidden, last = self.layers
         for layer in hidden:
-            # A layer that was replaced (by an adapter, say) has no fused form.
-            fused = self.activation is F.gelu and isinstance(layer, Linear)
-            x = layer.forward_gelu(x) if fused else self.activation(layer(x))
+            if self.activation is F.gelu and isinstance(layer, Linear):  # not where an adapter replaced it
+                x = layer.forward_gelu(x)
+            else:
+                x = self.activation(layer(x))
         x = last(x)
         return torch.sigmoid(x) if self.sigmoid_output else x
 

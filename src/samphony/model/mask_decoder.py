@@ -190,7 +190,7 @@ class MaskDecoder(nn.Module):
         if self.use_high_res_features and high_res_features is not None and eager_inference(weights):
             image = decoded.image.permute(0, 2, 3, 1)
             tokens = upscale_tokens(self.output_upscaling, image, high_res_features)
-            return masks_in_picture_order(weights @ tokens.transpose(1, 2), image.shape[1:3])
+            return masks_in_picture_order(weights @ tokens.transpose(1, 2), (image.shape[1], image.shape[2]))
         upscaled = self._upscale(decoded.image, high_res_features)
         masks: Tensor = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
         return masks

@@ -114,3 +114,14 @@ def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
     cos, sin = table
     a, b = x.unflatten(-1, (-1, 2)).unbind(-1)
     return torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1).flatten(-2)
+
+
+def rotate_halves(x: Tensor, table: tuple[Tensor, Tensor], out: Tensor | None = None) -> Tensor:
+    """``rotate`` for vectors (…,T,D) that hold the first of each pair in their first half, without gradients."""
+    cos, sin = table
+    out = torch.empty_like(x) if out is None else out
+    a, b = x.chunk(2, dim=-1)
+    first, second = out.chunk(2, dim=-1)
+    torch.mul(a, cos, out=first).addcmul_(b, sin, value=-1)
+    torch.mul(a, sin, out=second).addcmul_(b, cos)
+    return out

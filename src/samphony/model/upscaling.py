@@ -1,8 +1,8 @@
 """The mask decoder's upscaling as matrix products over tokens, for processors.
 
-A transposed convolution of size 2 and stride 2 writes every output pixel from one input pixel: it is a linear layer that
-gives the four sub-pixels of a cell. Tokens therefore stay in the order (cell, sub-pixel, sub-sub-pixel) until the masks
-are drawn, and only the masks are brought into picture order. Same numbers to rounding as the convolutions.
+A transposed convolution of size 2 and stride 2 writes every output pixel from one input pixel: it is a linear layer
+that gives the four sub-pixels of a cell. Tokens therefore stay in the order (cell, sub-pixel, sub-sub-pixel) until the
+masks are drawn, and only the masks are brought into picture order. Same numbers to rounding as the convolutions.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def upscale_tokens(layers: nn.Sequential, image: Tensor, high_res_features: Sequ
         high_res_features: (B or 1,C/8,4h,4w) and (B or 1,C/4,2h,2w); read fastest in channels-last memory.
     """
     up1, norm, _, up2, _ = layers
-    assert isinstance(up1, nn.ConvTranspose2d) and isinstance(up2, nn.ConvTranspose2d)
+    assert isinstance(up1, nn.ConvTranspose2d)
+    assert isinstance(up2, nn.ConvTranspose2d)
     assert isinstance(norm, LayerNorm2d)
     s0, s1 = high_res_features
     B, h, w, _ = image.shape

@@ -135,10 +135,11 @@ class SAM2ImagePredictor:
             batch = torch.stack([self._transforms.normalise(p) for p in pictures])
             features = self.model.forward_image(batch.to(self.device))
             embedding = self.model.no_memory_embedding(features)
-        # Copies made outside inference mode are ordinary tensors: callers can train the decoder on them.
+        # Copies made outside inference mode are ordinary tensors: callers can train the decoder on them. The decoder
+        # reads them cell by cell, so channels lie together.
         self._features = {
-            "image_embed": embedding.clone(),
-            "high_res_feats": [level.clone() for level in features.high_res],
+            "image_embed": embedding.clone(memory_format=torch.channels_last),
+            "high_res_feats": [level.clone(memory_format=torch.channels_last) for level in features.high_res],
         }
         self._orig_hw = [(p.shape[0], p.shape[1]) for p in pictures]
         self._is_image_set = True

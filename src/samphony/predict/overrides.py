@@ -1,12 +1,13 @@
 """Hydra-style overrides, as scripts for the official package give them, without Hydra.
 
-``++model.image_size=512`` changes a field of ``SAM2Config``; fields of the mask decoder and of the video options are found
-by their official names. What cannot be changed here is named in an error.
+``++model.image_size=512`` changes a field of ``SAM2Config``; fields of the mask decoder and of the video options are
+found by their official names. What cannot be changed here is named in an error.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -95,12 +96,12 @@ def _value(text: str) -> Any:
         return lowered == "true"
     if lowered in ("null", "none"):
         return None
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    if re.fullmatch(r"[+-]?\d+", text):
+        return int(text)
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _changed(config: Any, name: str, value: Any, text: str) -> Any:

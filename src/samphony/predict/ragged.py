@@ -32,7 +32,7 @@ def decode_ragged(
 ) -> list[tuple[Tensor, Tensor]]:
     """Decode the prompts of each image together.
 
-    Shorter prompts are filled up with tokens that no other token attends to, so the numbers are those of separate calls.
+    Shorter prompts are filled up with tokens that no other attends to: the numbers are those of separate calls.
 
     Args:
         model: prompt encoder and mask decoder are used.
