@@ -40,6 +40,11 @@ ALLOWED: dict[str, set[str]] = {
     "segmentation": _PREDICT,
     "datasets": {"datasets", "media"} | _DATA,
     "compat": {"compat"} | _PREDICT,
+    # the doors under their official module names
+    "build_sam": _PREDICT,
+    "sam2_image_predictor": _PREDICT,
+    "sam2_video_predictor": _PREDICT,
+    "automatic_mask_generator": _PREDICT,
     "runtime": {"runtime"} | _PREDICT,
     "evaluate": {"evaluate", "runtime", "datasets"} | _PREDICT,
     "train": {"train", "evaluate", "runtime", "datasets"} | _PREDICT,

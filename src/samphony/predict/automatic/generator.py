@@ -6,7 +6,6 @@ The official constructor, ``generate`` and results; see the class for what goes 
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -43,8 +42,8 @@ class SAM2AutomaticMaskGenerator:
     With the official arguments the results are the official ones. Differences, all of them repairs:
 
     - crop layers none of whose crops gives a mask: an empty result, where the official code fails;
-    - ``clean_regions``: the official code never calls its own clean-up, so that ``min_mask_region_area`` has no effect
-      on a CPU. It has none here either until ``clean_regions=True`` asks for it, so that results stay equal;
+    - ``min_mask_region_area`` works on every device; the official code never calls its own clean-up. With
+      ``clean_regions=False`` it has no effect here either (``samphony.automatic_mask_generator`` is that door);
     - unknown arguments are an error instead of being ignored;
     - the result is a list that also knows its drop report and other forms (``MaskRecords``).
 
@@ -62,12 +61,11 @@ class SAM2AutomaticMaskGenerator:
         crop_overlap_ratio: overlap of crops, as a share of the short side.
         crop_n_points_downscale_factor: each layer has so many times fewer points a side.
         point_grids: points (P,2) in 0…1 for each layer, instead of ``points_per_side``.
-        min_mask_region_area: holes and islands of fewer pixels of the photo are removed, and so are smaller masks, if
-            ``clean_regions`` is set; on every device.
+        min_mask_region_area: holes and islands of fewer pixels of the photo are removed, and so are smaller masks.
         output_mode: ``binary_mask`` ((H,W) bool), ``uncompressed_rle`` or ``coco_rle``. The codes take little memory.
         use_m2m: decode each mask once more with itself as prompt.
         multimask_output: three candidates a click, or one.
-        clean_regions: see ``min_mask_region_area``.
+        clean_regions: False leaves ``min_mask_region_area`` without effect, as in the official generator.
 
     Raises:
         ConfigError: an argument that cannot be used.
@@ -93,7 +91,7 @@ class SAM2AutomaticMaskGenerator:
         use_m2m: bool = False,
         multimask_output: bool = True,
         *,
-        clean_regions: bool = False,
+        clean_regions: bool = True,
     ) -> None:
         if (points_per_side is None) == (point_grids is None):
             raise ConfigError("give exactly one of points_per_side and point_grids")
@@ -103,11 +101,6 @@ class SAM2AutomaticMaskGenerator:
             raise ConfigError(f"points_per_batch must be at least 1, got {points_per_batch}")
         if crop_n_layers < 0:
             raise ConfigError(f"crop_n_layers must be 0 or more, got {crop_n_layers}")
-        if min_mask_region_area > 0 and not clean_regions:
-            warnings.warn(
-                "min_mask_region_area has no effect, as in the official generator; set clean_regions=True",
-                stacklevel=2,
-            )
         if point_grids is not None:
             self.point_grids = given_grids(point_grids, crop_n_layers)
         elif points_per_side is not None:
