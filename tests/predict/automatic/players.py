@@ -28,7 +28,7 @@ class ColourGenerator:
     def generate(self, image: Any) -> MaskRecords:
         self.largest = max(self.largest, image.nbytes)
         records = []
-        for value in np.unique(image[..., 0]):
+        for value in np.flatnonzero(np.bincount(image[..., 0].ravel(), minlength=256)):
             if value == 0:
                 continue
             mask = image[..., 0] == value
