@@ -63,7 +63,7 @@ FORBIDDEN: dict[str, set[str]] = {
     "predict": {"typer", "rich"},
 }
 GLUE = {"compat/hydra_setup.py": ("hydra",)}
-"""Imported only when a caller's script has imported it already."""
+"""Where a script's environment has Hydra, it finds our configurations."""
 NEVER = {"torchvision", "hydra", "omegaconf", "iopath", "cv2", "sam2", "decord"}
 
 FILES = sorted(ROOT.rglob("*.py"))
