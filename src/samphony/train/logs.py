@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 
 class RunLog:
@@ -16,6 +19,7 @@ class RunLog:
         self._file: Path | None = None
         self._events: Any = None
         self._watchers: list[Callable[[int, dict[str, float]], None]] = []
+        self._gathered: dict[str, list[Tensor]] = {}
         if folder is None:
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -29,6 +33,17 @@ class RunLog:
     def watch(self, watcher: Callable[[int, dict[str, float]], None]) -> None:
         """Also call ``watcher`` with every step's numbers."""
         self._watchers.append(watcher)
+
+    def gather(self, values: Mapping[str, Tensor]) -> None:
+        """Keep a step's numbers for the mean of several; they may stay on a device until then."""
+        for name, value in values.items():
+            self._gathered.setdefault(name, []).append(value.detach())
+
+    def gathered(self) -> dict[str, float]:
+        """Means of what was gathered since the last call; steps without a number do not count."""
+        means = {name: float(torch.stack(v).float().nanmean()) for name, v in self._gathered.items()}
+        self._gathered.clear()
+        return means
 
     def numbers(self, step: int, values: dict[str, float]) -> None:
         """Add numbers of a step; those that are not a number are left out."""

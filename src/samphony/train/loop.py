@@ -189,11 +189,12 @@ class Trainer:
 
     def _after(self, numbers: dict[str, Tensor], stage: Stage, end: int) -> None:
         run, step = self.recipe.run, self.state.step
+        self.log.gather(numbers)
         if step % run.log_every == 0:
             rate = self.optimizer.param_groups[-1]["lr"]
             speed = self.state.pictures / self.state.seconds
             extra = {"rate": rate, "pictures_per_second": speed, "hours": self.state.seconds / 3600, "size": stage.size}
-            self.log.numbers(step, {k: float(v) for k, v in numbers.items()} | extra)
+            self.log.numbers(step, self.log.gathered() | extra)
         if self.team.rank != 0:
             return
         if self.validate is not None and (step % run.validate_every == 0 or step == self.recipe.steps):
