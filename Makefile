@@ -4,8 +4,7 @@
 #   make test            set up, run the tests
 #   make help            the rest
 #
-# PYTHON chooses the interpreter, PIP_ARGS adds options for pip (on Linux without a GPU the smaller torch:
-#   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu")
+# PYTHON chooses the interpreter, PIP_ARGS adds options for pip (such as an index with the smaller CPU build of torch).
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -41,6 +40,9 @@ lint: $(VENV)/.dev ## style, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_import_rules.py
+
+bench: $(VENV)/.run ## compare with the official package, which goes into .venv-official (several GB)
+	$(BIN)/python benchmarks/compare.py $(ARGS)
 
 bench-%: $(VENV)/.test ## run benchmarks/NAME.py, as in make bench-image
 	$(BIN)/python benchmarks/$*.py $(ARGS)
