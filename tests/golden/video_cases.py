@@ -1,7 +1,7 @@
 """Short videos at 128 pixels, played through the official methods.
 
-``python -m tests.golden.video_cases OUT`` records the answers of whatever package stands behind ``sam2``; what is stored
-in ``tests/data`` comes from the official one (1.1.0, CPU, float32).
+``python -m tests.golden.video_cases OUT`` records the answers of whatever package stands behind ``sam2``; what is
+stored in ``tests/data`` comes from the official one (1.1.0, CPU, float32).
 """
 
 from __future__ import annotations
