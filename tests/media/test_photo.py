@@ -219,6 +219,18 @@ def test_cut_pillow_image_opened_lazily(tmp_path: Path) -> None:
         load_photo(picture)
 
 
+def test_pillow_image_with_impossible_values() -> None:
+    with pytest.raises(PromptError, match="NaN"):
+        load_photo(Image.fromarray(np.full((2, 2), np.nan, np.float32)))
+
+
+def test_closed_pillow_image() -> None:
+    with Image.open(SAMPLE_PHOTO) as picture:
+        pass
+    with pytest.raises(MediaError, match="the Pillow image"):
+        load_photo(picture)
+
+
 @pytest.mark.parametrize(
     ("image", "text"),
     [

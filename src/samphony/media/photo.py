@@ -159,8 +159,9 @@ def _decode(data: bytes, name: str = "image bytes") -> Image.Image:
         raise MediaError(
             f"{name}: {error}; if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS before loading"
         ) from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
-        # What Pillow's decoders raise on truncated and corrupt files.
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's many decoders raise what they like on damaged files
         raise MediaError(f"{name}: damaged or cut short ({error})") from error
     return picture
 
@@ -182,7 +183,9 @@ def _from_pillow(picture: Image.Image, keep_float: bool, name: str) -> npt.NDArr
         if mode in ("La", "RGBa"):  # premultiplied alpha converts only to its plain form
             upright = upright.convert("LA" if mode == "La" else "RGBA")
         return np.array(upright.convert("RGB"))
-    except OSError as error:  # a lazily opened file fails only now
+    except PromptError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:  # a lazily opened file fails only now, a closed one, too
         raise MediaError(f"{name}: damaged or cut short ({error})") from error
 
 

@@ -74,8 +74,9 @@ def _load_torch(path: Path) -> Any:
         raise CheckpointError(
             f"{path}: holds more than tensors{reason} and would run code when loaded; nothing was executed"
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, Warning, AttributeError, TypeError) as error:
-        # What torch's reader raises on archives that are cut short, damaged, or made by something else.
+    except MemoryError:
+        raise
+    except Exception as error:  # torch's reader raises what it likes on archives that are cut short or damaged
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"{path}: damaged, cut short or not made by torch.save ({reason})") from error
 
