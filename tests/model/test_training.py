@@ -80,18 +80,22 @@ def test_a_few_steps_lower_the_loss(model: SAM2Base) -> None:
     x = torch.randn(1, 3, 64, 64)
     target = torch.zeros(1, 1, 16, 16)
     target[..., 4:12, 4:12] = 1
-    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
     losses = []
     for _ in range(8):
         out = model.track_step(
-            model.forward_image(x), recall=None, point_inputs=POINT, choose=lambda m, i, s: torch.zeros(1).long()
+            model.forward_image(x),
+            recall=None,
+            point_inputs=POINT,
+            run_memory_encoder=False,
+            choose=lambda masks, ious, score: torch.zeros(1).long(),
         )
         loss = torch.nn.functional.binary_cross_entropy_with_logits(out.low_res_masks, target)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.7 * losses[0]
 
 
 def test_only_the_decoder_is_trained_when_the_encoder_is_frozen(model: SAM2Base) -> None:

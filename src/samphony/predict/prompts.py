@@ -85,7 +85,8 @@ def read_mask(mask: ArrayLike | None, size: tuple[int, int], name: str = "mask_i
     """A mask prompt as logits (B,1,*size).
 
     Boolean and integer masks become ±10 (set where not zero); floats are logits. Any other size is resized, bilinear
-    with antialias; logits of the right size pass untouched.
+    with antialias; logits of the right size pass untouched. Floats of another size that are all 0 or 1 are a mask, such
+    as ``predict`` returns, and not logits.
     """
     if mask is None:
         return None
@@ -96,11 +97,12 @@ def read_mask(mask: ArrayLike | None, size: tuple[int, int], name: str = "mask_i
         value = value[:, None]
     if value.ndim != 4 or value.shape[1] != 1 or value.numel() == 0:
         raise PromptError(f"{name} must be (H,W), (B,H,W) or (B,1,H,W), got {tuple(_tensor(mask, name).shape)}")
-    if not value.is_floating_point():
+    resized = value.shape[-2:] != torch.Size(size)
+    if not value.is_floating_point() or (resized and bool(((value == 0) | (value == 1)).all())):
         value = torch.where(value != 0, MASK_LOGIT, -MASK_LOGIT)
     value = value.float()
     _finite(value, name)
-    if value.shape[-2:] != torch.Size(size):
+    if resized:
         value = F.interpolate(value, size, mode="bilinear", align_corners=False, antialias=True)
     return value
 

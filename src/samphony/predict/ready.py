@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from samphony.errors import StateError
 
 
 def mark_random(model: nn.Module) -> None:
-    """Say that a model has no weights yet; loading a state dict takes the mark away."""
+    """Say that a model has no weights yet; loading a complete state dict takes the mark away."""
     model._has_random_weights = True  # type: ignore[assignment]
     model.register_load_state_dict_post_hook(_unmark)
 
 
-def _unmark(module: nn.Module, _incompatible: object) -> None:
-    module._has_random_weights = False  # type: ignore[assignment]
+def _unmark(module: nn.Module, incompatible: Any) -> None:
+    if not incompatible.missing_keys:
+        module._has_random_weights = False  # type: ignore[assignment]
 
 
 def require_weights(model: nn.Module) -> None:
