@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from paired import Row, compare
-from rate import matrix_rate
 from rich.console import Console
 from rich.table import Table
+
+from paired import Row, compare
+from rate import matrix_rate
 
 # name: (task, options, rounds, least known work in GFLOP)
 ROWS: dict[str, tuple[str, dict[str, Any], int, float | None]] = {

@@ -1,4 +1,4 @@
-"""Paired timings: both sides run in turn, so that a machine's changing speed falls on both; ratios are taken in pairs."""
+"""Paired timings: both sides run in turn, so that a changing speed of the machine falls on both; ratios in pairs."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def track(options: dict[str, Any]) -> Run:
 
 
 def automatic(options: dict[str, Any]) -> Run:
-    """``generate`` on a photo of 600 × 900; random weights, so thresholds are set to let a part of the masks through."""
+    """``generate`` on a photo of 600 × 900; thresholds let a part of the masks of random weights through."""
     from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 
     generator = SAM2AutomaticMaskGenerator(
