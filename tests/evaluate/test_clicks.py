@@ -131,3 +131,23 @@ def test_a_model_answers_at_the_size_of_the_picture(
     assert again.logits.shape == (3, 1, 48, 80)
     corners = tight_box(np.ones((48, 80), dtype=bool))[None]
     assert segmenter.answer(corners, torch.tensor([[2, 3]]), None, several=False).ious.shape == (1, 1)
+
+
+def test_a_model_answers_as_the_image_predictor_does(
+    fresh_tiny_model: Callable[..., SAM2Base], photo: NDArray[np.uint8]
+) -> None:
+    from samphony.predict.image import SAM2ImagePredictor
+
+    model = fresh_tiny_model()
+    segmenter, predictor = ModelSegmenter(model), SAM2ImagePredictor(model)
+    segmenter.set_image(photo)
+    predictor.set_image(photo)
+    coords, labels = torch.tensor([[[40.0, 24.0], [5.0, 5.0]]]), torch.tensor([[1, 0]], dtype=torch.int32)
+    for several in (True, False):
+        answer = segmenter.answer(coords, labels, None, several)
+        logits, ious, low_res = predictor.predict(
+            coords[0].numpy(), labels[0].numpy(), multimask_output=several, return_logits=True
+        )
+        np.testing.assert_allclose(answer.logits[0].numpy(), logits, atol=1e-4)
+        np.testing.assert_allclose(answer.ious[0].numpy(), ious, atol=1e-5)
+        np.testing.assert_allclose(answer.low_res[0].clamp(-32, 32).numpy(), low_res, atol=1e-4)
