@@ -86,17 +86,21 @@ _NETWORK: dict[str, dict[str, str]] = {
 
 _UTILS: dict[str, dict[str, str]] = {
     "sam2.utils": {},
-    "sam2.utils.amg": _from(
-        _AMG,
-        "area_from_rle",
-        "batched_mask_to_box",
-        "box_xyxy_to_xywh",
-        "calculate_stability_score",
-        "coco_encode_rle",
-        "mask_to_rle_pytorch",
-        "remove_small_regions",
-        "rle_to_mask",
-    ),
+    "sam2.utils.amg": {
+        "build_all_layer_point_grids": f"{_PREDICT}.automatic.grids:layer_grids",
+        "build_point_grid": f"{_PREDICT}.automatic.grids:point_grid",
+        **_from(
+            _AMG,
+            "area_from_rle",
+            "batched_mask_to_box",
+            "box_xyxy_to_xywh",
+            "calculate_stability_score",
+            "coco_encode_rle",
+            "mask_to_rle_pytorch",
+            "remove_small_regions",
+            "rle_to_mask",
+        ),
+    },
     "sam2.utils.misc": _from(
         _MISC,
         "concat_points",
