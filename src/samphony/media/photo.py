@@ -183,9 +183,9 @@ def _from_pillow(picture: Image.Image, keep_float: bool, name: str) -> npt.NDArr
         if mode in ("La", "RGBa"):  # premultiplied alpha converts only to its plain form
             upright = upright.convert("LA" if mode == "La" else "RGBA")
         return np.array(upright.convert("RGB"))
-    except PromptError:
+    except (PromptError, MemoryError):
         raise
-    except (OSError, SyntaxError, ValueError) as error:  # a lazily opened file fails only now, a closed one, too
+    except Exception as error:  # a lazily opened file is decoded only now; a closed one fails, too
         raise MediaError(f"{name}: damaged or cut short ({error})") from error
 
 
