@@ -100,6 +100,10 @@ def test_prompts_outside(predictor: SAM2VideoPredictor, film: Path, tmp_path: Pa
     ):
         with pytest.raises(PromptError, match=message):
             track_to_folder(predictor, film, [prompt], tmp_path)
+    inside = [VideoPrompt(0, 1, ((1, 1, 1),))]
+    for first, last in ((0, 10), (5, 2), (-1, 3)):
+        with pytest.raises(PromptError, match="not a part of the video, which has frames 0 … 9"):
+            track_to_folder(predictor, film, inside, tmp_path, first=first, last=last)
     with pytest.raises(PromptError, match="at least one object"):
         track_to_folder(predictor, film, [], tmp_path)
 
@@ -143,6 +147,7 @@ def test_other_prompts_start_anew(predictor: SAM2VideoPredictor, film: Path, tmp
         track_to_folder(predictor, film, [VideoPrompt(0, 1, ((20, 16, 1),))], tmp_path, progress=stop)
     again = track_to_folder(predictor, film, [VideoPrompt(2, 1, ((30, 16, 1),))], tmp_path, overlay=False)
     assert again.frames == 8
+    assert [path.name for path in sorted((tmp_path / "masks").iterdir())] == [f"{t:05d}.png" for t in range(2, 10)]
 
 
 def test_sample_clip() -> None:

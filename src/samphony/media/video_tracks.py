@@ -95,7 +95,10 @@ class TrackFolder:
         return self.folder / "tracks.json"
 
     def clear(self) -> None:
-        """Forget what an earlier run left."""
+        """Forget what an earlier run left, its mask pictures included."""
+        if self._journal.exists() or self.json_path.exists():
+            for picture in (self.folder / "masks").glob("[0-9]*.png"):
+                picture.unlink()
         self._journal.unlink(missing_ok=True)
         self._places.clear()
 

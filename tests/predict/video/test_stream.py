@@ -75,6 +75,9 @@ def test_undo_takes_a_correction_back(repaired: SAM2VideoPredictor, clip: np.nda
     stream.prompt(1, points=[[60, 40]], labels=[1])
     stream.undo()
     assert torch.equal(stream.result().logits, before.logits)
+    stream.step(clip[1])
+    with pytest.raises(StateError, match="no prompt to undo"):
+        stream.undo()
 
 
 def test_memory_stays_flat(repaired: SAM2VideoPredictor) -> None:

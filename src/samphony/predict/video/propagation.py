@@ -132,6 +132,8 @@ def passes(
     """(reverse, frames, where objects begin) of each pass over the frames ``first`` … ``last``."""
     if direction not in ("forward", "reverse", "both"):
         raise ConfigError(f"direction must be 'forward', 'reverse' or 'both', got {direction!r}")
+    if first > last:
+        raise PromptError(f"the first frame to track, {first}, lies behind the last, {last}")
     prompted = [[max(t, 0) for t in o.bank.conditioning] for o in session.objects.values()]
     begin: Begin = "prompt" if start_at_prompt else "anywhere"
 

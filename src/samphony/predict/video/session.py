@@ -91,6 +91,10 @@ class VideoSession(Mapping[str, Any]):
             raise StateError("there is no prompt to undo")
         self.objects = self._snapshots.pop()
 
+    def forget_snapshots(self) -> None:
+        """Nothing before now can be undone any more."""
+        self._snapshots.clear()
+
     # The official state dict, read-only
 
     def __getitem__(self, key: str) -> Any:

@@ -88,6 +88,7 @@ class VideoStream:
         session = self._session
         engine.encode_pending(session)  # needs the features of the frame before: now or never
         self._source.push(picture)
+        session.forget_snapshots()  # frames that an older state would need are gone
         objects = [o for o in session.objects.values() if o.bank.conditioning]
         answers: Answers = []
         if objects:

@@ -129,6 +129,10 @@ class _Work:
         self.predictor = predictor.with_options(**options)
         self.source, self.prompts, self.direction = source, prompts, direction
         self.first, self.last = first, len(source) - 1 if last is None else last
+        if not 0 <= self.first <= self.last < len(source):
+            raise PromptError(
+                f"frames {self.first} … {self.last} are not a part of the video, which has frames 0 … {len(source) - 1}"
+            )
         self.tracks = TrackFolder(out, source.height, source.width)
         self._place = out / "resume.json"
         self._session = out / "resume-session.json"
@@ -141,6 +145,8 @@ class _Work:
         self._labels = {obj_id: place for place, obj_id in enumerate(sorted({p.obj_id for p in prompts}), 1)}
         if all(1 <= obj_id <= 255 for obj_id in self._labels):
             self._labels = {obj_id: obj_id for obj_id in self._labels}
+        elif len(self._labels) > 255:
+            raise PromptError(f"prompts: mask pictures hold at most 255 objects, got {len(self._labels)}")
 
     def run(self, progress: Progress | None) -> TrackFolder:
         session, number, done = self._resume() or self._begin()
@@ -166,8 +172,6 @@ class _Work:
         return self.tracks
 
     def _begin(self) -> tuple[VideoSession, int, int]:
-        self.forget()
-        self.tracks.clear()
         session = self.predictor.init_state(self.source)
         for p in sorted(self.prompts, key=lambda p: p.frame_idx):
             frame_idx = check_frame(session, p.frame_idx)
@@ -181,6 +185,9 @@ class _Work:
         self.predictor.propagate_in_video_preflight(session)
         if self.direction == "both":
             pin(session, self.predictor.model.config, None)
+        # Only now: a call with a wrong prompt must not cost what an earlier one has made.
+        self.forget()
+        self.tracks.clear()
         return session, 0, 0
 
     def _resume(self) -> tuple[VideoSession, int, int] | None:
