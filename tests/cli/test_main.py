@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-import time
 import types
 
 import pytest
@@ -58,9 +58,11 @@ def test_help_needs_neither_torch_nor_typer() -> None:
         "try: main(['--help'])\nexcept SystemExit: pass\n"
         "sys.exit(bool({'torch', 'typer', 'numpy'} & set(sys.modules)))"
     )
-    start = time.perf_counter()
+    before = os.times()
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
-    assert time.perf_counter() - start < 5, "far above the 0.3 s of an idle machine, for busy ones"
+    after = os.times()
+    # Processor time, since tests run beside others: 0.05 s on an idle machine, where 0.3 s is the promise.
+    assert after.children_user - before.children_user + after.children_system - before.children_system < 0.3
 
 
 def test_segment_helps_without_torch() -> None:

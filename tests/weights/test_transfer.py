@@ -134,22 +134,27 @@ def test_unwritable_folder(server: Server, tmp_path: Path) -> None:
         download_file(server.url, tmp_path / "file" / "w.pt")
 
 
-def test_two_at_once_fetch_once(server: Server, tmp_path: Path) -> None:
+def test_two_at_once_fetch_once(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="no file locks on this system")
     server.content = DATA
     paths: list[Path] = []
-    started = threading.Event()
+    waiting = threading.Event()
+    lock = fcntl.flock
 
-    def slowly(done: int, total: int | None) -> None:
-        if not started.is_set():
-            started.set()
+    def told_when_it_blocks(file: object, flags: int) -> None:
+        if flags == fcntl.LOCK_EX:
+            waiting.set()
+        lock(file, flags)
+
+    monkeypatch.setattr(fcntl, "flock", told_when_it_blocks)
+    second = threading.Thread(target=lambda: paths.append(download_file(server.url, tmp_path / "w.pt", sha256=SHA256)))
+
+    def until_the_second_waits(done: int, total: int | None) -> None:
+        if not waiting.is_set():
             second.start()
-            second.join(0.3)  # it waits for the lock all this while
+            assert waiting.wait(60)
 
-    def fetch_again() -> None:
-        paths.append(download_file(server.url, tmp_path / "w.pt", sha256=SHA256))
-
-    second = threading.Thread(target=fetch_again)
-    download_file(server.url, tmp_path / "w.pt", sha256=SHA256, progress=slowly)
+    download_file(server.url, tmp_path / "w.pt", sha256=SHA256, progress=until_the_second_waits)
     second.join()
     assert paths[0].read_bytes() == DATA
     assert server.requests == [None]
