@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from samphony.errors import PromptError
 from samphony.media.overlay import UInt8Array, distinct_colours
 from samphony.media.photo import save_photo
 
-LabelArray = npt.NDArray[np.unsignedinteger]
+LabelArray = npt.NDArray[np.unsignedinteger[Any]]
 ROWS_AT_A_TIME = 256
 
 

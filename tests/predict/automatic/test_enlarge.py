@@ -83,6 +83,15 @@ def test_work_does_not_grow_with_the_picture(monkeypatch: pytest.MonkeyPatch) ->
     assert 0 < sum(computed) < 0.15 * 1024 * 1024
 
 
+def test_autocast_does_not_round_counts() -> None:
+    logits = blobs((16, 16), seed=5)
+    enlargement = Enlargement((16, 16), (300, 500), torch.device("cpu"))
+    plain = enlargement.measure(logits, LEVELS, 0.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = enlargement.measure(logits, LEVELS, 0.0)
+    assert cast.counts.tolist() == plain.counts.tolist()
+
+
 def test_patches_are_as_small_as_their_masks() -> None:
     logits = np.full((64, 64), -3.0, np.float32)
     logits[10:14, 20:22] = 5.0

@@ -81,10 +81,15 @@ class Enlargement:
             thresholds: J logits.
             box_threshold: one of ``thresholds``.
         """
+        # Counting is done by matrix products, which an outer autocast would round to half precision.
+        with torch.autocast(logits.device.type, enabled=False):
+            return self._measure(logits, thresholds, box_threshold)
+
+    def _measure(self, logits: Tensor, thresholds: tuple[float, ...], box_threshold: float) -> Measures:
         cells = _Cells.of(logits, self.rows, self.cols)
         undecided = torch.stack([cells.undecided(t) for t in thresholds]).any(dim=0)
         sure = [cells.above(t) & ~undecided for t in thresholds]
-        counts = torch.stack([self._pixels(s) for s in sure], dim=1)  # (N,J) float64
+        counts = torch.stack([self._pixels(s) for s in sure], dim=1)  # (N,J)
         which = thresholds.index(box_threshold)
         extent = _Extent.of_cells(sure[which], self.rows, self.cols, self.full)
 
@@ -95,16 +100,16 @@ class Enlargement:
             ones = inside.new_ones(inside[0].numel())
             for j, threshold in enumerate(thresholds):
                 torch.gt(pixels, threshold, out=inside)
-                counts[:, j].index_add_(0, n, (inside.flatten(1) @ ones).double())
+                counts[:, j].index_add_(0, n, (inside.flatten(1) @ ones).long())
             beyond = extent.beyond(n, y, x, self.rows, self.cols)
             n, y, x = n[beyond], y[beyond], x[beyond]
             extent.include(pixels[beyond] > box_threshold, n, self.rows.start[y], self.cols.start[x])
-        return Measures(counts.long(), extent.boxes())
+        return Measures(counts, extent.boxes())
 
     def _pixels(self, cells: Tensor) -> Tensor:
-        """How many pixels cells (N,h,w) have: (N) float64."""
+        """How many pixels cells (N,h,w) have: (N) int64."""
         per_row = cells.float() @ self.cols.count.float()  # (N,h), exact below 2^24 columns
-        return per_row.double() @ self.rows.count.double()
+        return (per_row.long() * self.rows.count).sum(dim=1)
 
     def paint(self, logits: Tensor, threshold: float) -> npt.NDArray[np.bool_]:
         """The mask at full size, (H,W) bool in column-major order as run-length codes want it.

@@ -193,7 +193,10 @@ class SAM2AutomaticMaskGenerator:
         try:
             for first in range(0, len(crops), together):
                 group = crops[first : first + together]
-                self.predictor.set_image_batch([crop.cut(pixels) for crop in group])
+                if len(group) == 1:
+                    self.predictor.set_image(group[0].cut(pixels))
+                else:
+                    self.predictor.set_image_batch([crop.cut(pixels) for crop in group])
                 for img_idx, crop in enumerate(group):
                     view = CropView(crop, first + img_idx, img_idx, hw)
                     found.append(propose(self.predictor, view, self.point_grids[crop.layer], filters, tally))

@@ -120,18 +120,23 @@ def combine(photos: Sequence[Path], out: Path) -> Path:
 def _dataset(photo: Path, records: MaskRecords, settings: dict[str, Any]) -> dict[str, Any]:
     height, width = records.hw
     return {
-        "info": {"settings": settings, "bytes": photo.stat().st_size},
+        "info": _info(photo, settings),
         "images": [{"id": 1, "file_name": photo.name, "width": width, "height": height}],
         "categories": [{"id": 1, "name": "object"}],
         "annotations": records.to_coco(),
     }
 
 
+def _info(photo: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    state = photo.stat()
+    return {"settings": settings, "bytes": state.st_size, "modified": state.st_mtime_ns}
+
+
 def _done(target: Path, photo: Path, settings: dict[str, Any]) -> int | None:
     """The number of masks of a photo that was done with these settings."""
     try:
         data = json.loads(target.read_text(encoding="utf-8"))
-        if data["info"] == {"settings": settings, "bytes": photo.stat().st_size}:
+        if data["info"] == _info(photo, settings):
             return len(data["annotations"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not there, or not ours: do it again

@@ -83,9 +83,9 @@ class MaskRecords(list[Record]):
             )
         return annotations
 
-    def label_map(self) -> npt.NDArray[np.uint16]:
+    def label_map(self) -> npt.NDArray[np.unsignedinteger[Any]]:
         """One number a pixel, (H,W): 0 for none, k+1 for record k; where masks overlap, the smallest one's."""
-        labels = np.zeros(self.hw, np.uint16)
+        labels = np.zeros(self.hw, np.uint16 if len(self) < 2**16 else np.uint32)
         for k in sorted(range(len(self)), key=lambda k: -self[k]["area"]):
             labels[record_mask(self[k])] = k + 1
         return labels
