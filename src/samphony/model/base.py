@@ -169,11 +169,10 @@ class SAM2Base(nn.Module):
         if recall is None or not (recall.spatial or recall.pointers):
             return self.no_memory_embedding(features)
         memory = self._memory_tokens(recall)
-        B = memory.tokens.shape[0]
         embedding = features["vision_features"]
         h, w = embedding.shape[-2:]
         out = self.memory_attention(
-            curr=embedding.flatten(2).transpose(1, 2).expand(B, -1, -1),
+            curr=embedding.flatten(2).transpose(1, 2),
             curr_pos=features["vision_pos_enc"][-1][:1].flatten(2).transpose(1, 2),
             memory=memory.tokens,
             memory_pos=memory.positions,

@@ -122,9 +122,11 @@ class MemoryAttentionLayer(nn.Module):
         num_obj_ptr_tokens: int,
         key_pool: int,
     ) -> Tensor:
-        """x (B,N,C), memory (B,T,Cm), located = memory + its position code → (B,N,C)."""
+        """x (B or 1,N,C), memory (B,T,Cm), located = memory + its position code → (B,N,C)."""
         n = self.norm1(x)
         x = x + self.dropout(self.self_attn(n, n, n, grid))
+        # Objects of a frame share its tokens until they meet their memories.
+        x = x.expand(memory.shape[0], -1, -1)
         n = self.norm2(x)
         x = x + self.dropout(self.cross_attn_image(n, located, memory, grid, num_obj_ptr_tokens, key_pool))
         n = self.linear2(self.dropout(F.relu(self.linear1(self.norm3(x)), inplace=True)))
@@ -155,7 +157,7 @@ class MemoryAttention(nn.Module):
         """Condition the tokens of a frame.
 
         Args:
-            curr: (B,N,C).
+            curr: (B,N,C), or (1,N,C) shared by all objects.
             memory: (B,T,Cm): whole memories of equal size, then ``num_obj_ptr_tokens`` pointer tokens.
             curr_pos: (B or 1,N,C), added once with a weight of 0.1.
             memory_pos: (B or 1,T,Cm), added to the keys.
