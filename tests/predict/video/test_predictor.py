@@ -157,6 +157,8 @@ class TestPrompts:
             ({"points": [[1, 2]], "labels": [1, 1]}, "one for each of the 1 points"),
             ({"box": [0, 0, 5]}, "box must be"),
             ({"points": [[float("nan"), 2]], "labels": [1]}, "finite"),
+            ({"points": [[1, 2]], "labels": [5]}, r"labels must be 1 .* got \[5\]"),
+            ({"box": [9, 0, 5, 5]}, "x0 < x1"),
             ({"points": "here", "labels": [1]}, "points must be an array of numbers"),
         ],
     )

@@ -49,10 +49,15 @@ def point_prompt(
         corners = _numbers("box", box, torch.float32)
         if corners.numel() != 4:
             raise PromptError(f"box must be x0, y0, x1, y1, got {corners.numel()} numbers")
+        x0, y0, x1, y1 = corners.flatten().tolist()
+        if x0 >= x1 or y0 >= y1:
+            raise PromptError(f"box must have x0 < x1 and y0 < y1, got {[x0, y0, x1, y1]}")
         coords = torch.cat([corners.reshape(1, 2, 2).to(coords), coords], dim=1)
         marks = torch.cat([torch.tensor([[2, 3]], dtype=torch.int32, device=marks.device), marks], dim=1)
     if not torch.isfinite(coords).all():
         raise PromptError("points and box must be finite numbers")
+    if bool(((marks < -1) | (marks > 3)).any()):
+        raise PromptError(f"labels must be 1 (inside), 0 (outside), 2, 3 (box corners) or -1, got {marks[0].tolist()}")
     if normalize_coords:
         coords = coords / torch.tensor([session.width, session.height], device=coords.device)
     return PointPrompt((coords * session.image_size).to(session.device), marks.to(session.device))
