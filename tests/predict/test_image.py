@@ -468,7 +468,7 @@ def test_a_file_that_is_no_embedding(predictor: SAM2ImagePredictor, tiny_model: 
     assert same(predictor.predict(POINT, LABEL), wanted, atol=0)
 
 
-# ------------------------------------------------------------------ one door on the model of another
+# ------------------------------------------------------------------ released models
 
 
 def test_from_pretrained_passes_options_on(monkeypatch: pytest.MonkeyPatch, tiny_model: SAM2Base, photo: Photo) -> None:
@@ -482,3 +482,11 @@ def test_from_pretrained_passes_options_on(monkeypatch: pytest.MonkeyPatch, tiny
     door = SAM2ImagePredictor.from_pretrained("facebook/sam2.1-hiera-tiny", device="cpu", mask_threshold=1.5)
     assert asked == {"model_id": "facebook/sam2.1-hiera-tiny", "device": "cpu", "mask_threshold": 1.5}
     assert door.mask_threshold == 1.5
+
+
+def test_several_masks_without_points(predictor: SAM2ImagePredictor) -> None:
+    masks = np.random.default_rng(3).normal(size=(3, 16, 16)).astype(np.float32)
+    together = predictor.predict(mask_input=masks)
+    assert together[0].shape == (3, 3, H, W)
+    assert same([t[1] for t in together], predictor.predict(mask_input=masks[1]))
+    assert predictor.predict(np.zeros((0, 2)), np.zeros(0))[0].shape == (3, H, W)

@@ -82,9 +82,9 @@ def test_batches() -> None:
     assert read(box=torch.tensor([[[1, 2, 3, 4]], [[1, 2, 3, 4]]])).coords.shape == (2, 2, 2)
 
 
-def test_no_points_at_all_are_no_points() -> None:
+def test_an_empty_list_of_points_is_a_prompt_of_padding_as_officially() -> None:
     prompts = read(np.zeros((0, 2)), np.zeros(0))
-    assert prompts.coords is None
+    assert prompts.coords.shape == (1, 0, 2)
     assert read(np.zeros((1, 0, 2)), np.zeros((1, 0)), [1, 2, 3, 4]).coords.shape == (1, 2, 2)
 
 

@@ -138,8 +138,6 @@ def _points(
         raise PromptError(
             f"{labels_name} holds {wrong:g}: a label is 1 (in), 0 (out), 2 or 3 (corner of a box) or -1 (padding)"
         )
-    if coords.shape[1] == 0:
-        return None, None
     return coords, labels.to(torch.int32)
 
 
