@@ -99,7 +99,7 @@ def test_what_is_recalled_is_ordered_as_the_predictor_orders_it() -> None:
         heads = None
         return FrameOutput(x, x, x, x, heads, x, x)  # type: ignore[arg-type]
 
-    recall = recall_of([frame(t) for t in range(9)], num_maskmem=7, num_frames=20)
+    recall = recall_of([frame(t) for t in range(9)], [0], num_maskmem=7, num_frames=20)
     assert [(float(m.features), m.t_pos) for m in recall.spatial] == [
         (0, 0), (3, 1), (4, 2), (5, 3), (6, 4), (7, 5), (8, 6),
     ]  # fmt: skip
@@ -107,10 +107,25 @@ def test_what_is_recalled_is_ordered_as_the_predictor_orders_it() -> None:
         (0, 9), (8, 1), (7, 2), (6, 3), (5, 4), (4, 5), (3, 6), (2, 7), (1, 8),
     ]  # fmt: skip
     assert recall.max_offset == 15
-    short = recall_of([frame(0)], num_maskmem=7, num_frames=3)
+    short = recall_of([frame(0)], [0], num_maskmem=7, num_frames=3)
     assert [m.t_pos for m in short.spatial] == [0]
     assert [p.offset for p in short.pointers] == [1.0]
     assert short.max_offset == 2
+    corrected = recall_of([frame(t) for t in range(4)], [0, 2], num_maskmem=7, num_frames=5)
+    assert [(float(m.features), m.t_pos) for m in corrected.spatial] == [(0, 0), (2, 0), (1, 4), (3, 6)]
+    assert [(float(p.pointer), p.offset) for p in corrected.pointers] == [(0, 4), (2, 2), (3, 1), (1, 3)]
+
+
+def test_a_tracked_frame_can_be_corrected(cache: PictureCache, photos: PhotoSampler) -> None:
+    clips = ClipRecipe(frames=3, batch=1, objects=2, correct=1.0)
+    model = miniature().train()
+    draws = ClipDraws.of(clips, PROMPTS, 0, 0, range(1), SIZE // 4)
+    assert draws.correct in (1, 2)
+    result = clip_rollout(model, _clips(cache, photos, clips), draws, PROMPTS, LossRecipe())
+    assert "clip/corrected" in result.log
+    assert bool(torch.isfinite(result.loss))
+    never = ClipDraws.of(replace(clips, correct=0.0), PROMPTS, 0, 0, range(1), SIZE // 4)
+    assert never.correct is None
 
 
 def test_draws_of_a_slot_do_not_depend_on_the_others() -> None:

@@ -122,11 +122,12 @@ def image_rollout(
             # A click is answered by the best of three, as the predictor shows it; later answers are the single mask.
             kept = torch.where((ious[:, 1:].amax(dim=1) > ious[:, 0]) & (r == 0), 1 + ious[:, 1:].argmax(dim=1), 0)
             previous = logits.detach()[torch.arange(N, device=pick.device), kept][:, None].clamp(-32, 32)
-            given = given.add(_correction(previous[:, 0], coarse, valid, draws.noise[r + 1], draws.centre[r + 1]))
+            given = given.add(correction(previous[:, 0], coarse, valid, draws.noise[r + 1], draws.centre[r + 1]))
     return RolloutResult(total / rounds, log | {"loss/total": total.detach() / rounds}, logits.detach(), given)
 
 
-def _correction(logits: Tensor, target: Tensor, valid: Tensor, noise: Tensor, centre: Tensor) -> Prompts:
+def correction(logits: Tensor, target: Tensor, valid: Tensor, noise: Tensor, centre: Tensor) -> Prompts:
+    """A click in the error of each answer: logits, target, valid and noise (N,h,w), centre (N,)."""
     counts = valid > 0.5
     there, seen = target >= 0.5, logits > 0
     return click(there & ~seen & counts, seen & ~there & counts, noise, centre)

@@ -27,7 +27,9 @@ def initial_model(recipe: Recipe) -> SAM2Base:
     """The recipe's model with its first parameters."""
     if recipe.model not in MODELS:
         raise ConfigError(f"model {recipe.model!r} does not exist; there are: {', '.join(MODELS)}")
-    config = replace(MODELS[recipe.model], image_size=recipe.stages[0].size)
+    config = MODELS[recipe.model]
+    trunk_config = replace(config.trunk, drop_path_rate=recipe.optim.drop_path)
+    config = replace(config, image_size=recipe.stages[0].size, trunk=trunk_config)
     model = build_model(config, seed=recipe.run.seed)
     if recipe.init == "imagenet":
         if not isinstance(config.trunk, EfficientNetLiteConfig):

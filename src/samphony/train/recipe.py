@@ -104,6 +104,8 @@ class OptimRecipe:
     ema: float = 0.998
     dropout: float = 0.0
     """Of the memory attention (officially 0.1)."""
+    drop_path: float = 0.0
+    """Of the trunk's last block, less for those before (officially 0.1)."""
     freeze: tuple[str, ...] = ()
     """Parameters whose names start so are not trained."""
 
@@ -130,6 +132,8 @@ class ClipRecipe:
     """Share of clips made of a still picture."""
     mask_prompt: float = 0.5
     """Share of clips whose first frame is given as a mask; the others get a click or a box."""
+    correct: float = 0.3
+    """Share of steps in which a tracked frame is corrected with a click."""
     max_stride: int = 4
     train_encoder: bool = False
     """Whether clips train the image encoder too; pictures always do."""
