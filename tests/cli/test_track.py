@@ -160,6 +160,7 @@ def test_demo(predictor: SAM2VideoPredictor, film: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(demo, "named_predictor", lambda model: predictor)
     monkeypatch.setattr(demo, "SAMPLE_VIDEO", film)
     monkeypatch.setattr(demo, "SAMPLE_VIDEO_BOX", (10, 5, 40, 40))
+    monkeypatch.setattr(demo, "SAMPLE_VIDEO_BACKGROUND", (70, 40))
     overlay, sheet = demo.demo_video(tmp_path)
     assert len(open_video(overlay)) == 10
     with Image.open(sheet) as picture:

@@ -15,5 +15,8 @@ SAMPLE_POINT = (130.0, 190.0)
 SAMPLE_VIDEO = _FOLDER / "bunny.mp4"
 """Three seconds of Big Buck Bunny (CC BY 3.0, Blender Foundation), 640 × 360, 75 frames."""
 
-SAMPLE_VIDEO_BOX = (78.0, 92.0, 286.0, 282.0)
+SAMPLE_VIDEO_BOX = (120.0, 92.0, 286.0, 282.0)
 """A box x0, y0, x1, y1 around the rabbit on the first frame of ``SAMPLE_VIDEO``, in pixels."""
+
+SAMPLE_VIDEO_BACKGROUND = (72.0, 228.0)
+"""A point (x, y) on the stones beside it, which are as grey as the rabbit."""
