@@ -26,6 +26,7 @@ from samphony.model.config import MODELS
 
 FOLDER = Path(os.environ["CHECK_FOLDER"])
 QUICK = os.environ.get("CHECK_QUICK") == "1"
+SIZE = 256  # to be quick; the command, below, exports at 1024
 INPUTS = (
     "image_embed",
     "high_res_feats_0",
@@ -47,7 +48,9 @@ def close(got: object, want: object, what: str, limit: float = 1e-4) -> None:
 @torch.no_grad()
 def main() -> None:
     """Wrappers against our door, then the decoder as ONNX."""
-    model = samphony.build_sam2("tiny", device="cpu", random_weights=True)
+    model = samphony.build_sam2(
+        "tiny", device="cpu", hydra_overrides_extra=[f"++model.image_size={SIZE}"], random_weights=True
+    )
     photo = np.random.default_rng(0).integers(0, 255, (200, 300, 3), dtype=np.uint8)
     door = SAM2ImagePredictor(model)
     door.set_image(photo)
@@ -60,10 +63,10 @@ def main() -> None:
 
     for multimask in (True, False):
         decoder = SAM2ImageDecoder(model, multimask_output=multimask)
-        points, labels = torch.tensor([[[400.0, 500.0], [100.0, 900.0]]]), torch.tensor([[1.0, 0.0]])
-        given = (embedding, fine, middle, points, labels, torch.zeros(1, 1, 256, 256), torch.zeros(1))
+        points, labels = torch.tensor([[[100.0, 125.0], [25.0, 225.0]]]), torch.tensor([[1.0, 0.0]])
+        given = (embedding, fine, middle, points, labels, torch.zeros(1, 1, SIZE // 4, SIZE // 4), torch.zeros(1))
         masks, scores = decoder(*given)
-        pixels = points[0].numpy() / 1024 * np.array([300, 200])
+        pixels = points[0].numpy() / SIZE * np.array([300, 200])
         _, ious, low = door.predict(pixels, labels[0].numpy(), multimask_output=multimask)
         close(masks[0], low, f"decoder wrapper, multimask {multimask}, logits")
         close(scores[0], ious, f"decoder wrapper, multimask {multimask}, scores")
@@ -72,8 +75,8 @@ def main() -> None:
             export(decoder, given, str(path))
             session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
             for count in (2, 1, 5):
-                points, labels = torch.rand(1, count, 2) * 1024, torch.ones(1, count)
-                given_now = (*given[:3], points, labels, torch.randn(1, 1, 256, 256), torch.ones(1))
+                points, labels = torch.rand(1, count, 2) * SIZE, torch.ones(1, count)
+                given_now = (*given[:3], points, labels, torch.randn(1, 1, SIZE // 4, SIZE // 4), torch.ones(1))
                 feed = {i.name: t.numpy() for i, t in zip(session.get_inputs(), given_now, strict=True)}
                 for a, b in zip(session.run(None, feed), decoder(*given_now), strict=True):
                     close(a, b, f"{name}, multimask {multimask}, {count} points")

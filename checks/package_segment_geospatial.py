@@ -28,6 +28,7 @@ sys.modules.setdefault("segment_anything", sam1)
 from samgeo import SamGeo2
 
 MODEL = "sam2-hiera-tiny"
+SMALLER = ["++model.image_size=256"]  # to be quick
 
 
 def main() -> None:
@@ -35,10 +36,12 @@ def main() -> None:
     weights = Path(os.environ["SAMPHONY_CACHE"]) / "sam2_hiera_tiny.pt"
     torch.save({"model": build_model(MODELS["2.0-tiny"], seed=0).state_dict()}, weights)
     photo = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
-    own = samphony.SAM2ImagePredictor.from_pretrained(f"facebook/{MODEL}", device="cpu", apply_postprocessing=False)
+    own = samphony.SAM2ImagePredictor.from_pretrained(
+        f"facebook/{MODEL}", device="cpu", apply_postprocessing=False, hydra_overrides_extra=SMALLER
+    )
     own.set_image(photo)
 
-    geo = SamGeo2(MODEL, device="cpu", automatic=False)
+    geo = SamGeo2(MODEL, device="cpu", automatic=False, hydra_overrides_extra=SMALLER)
     assert type(geo.predictor) is samphony.SAM2ImagePredictor
     geo.set_image(photo)
     masks, scores, logits = geo.predict(
@@ -65,7 +68,14 @@ def main() -> None:
     assert [m.shape for m in masks] == [(1, 120, 160), (1, 100, 90)]
     print("  predict_batch: two photos")
 
-    automatic = SamGeo2(MODEL, device="cpu", points_per_side=4, pred_iou_thresh=0.0, stability_score_thresh=0.0)
+    automatic = SamGeo2(
+        MODEL,
+        device="cpu",
+        hydra_overrides_extra=SMALLER,
+        points_per_side=4,
+        pred_iou_thresh=0.0,
+        stability_score_thresh=0.0,
+    )
     output = Path(os.environ["CHECK_FOLDER"]) / "masks.png"
     automatic.generate(photo, output=str(output))
     assert automatic.masks
