@@ -47,9 +47,9 @@ class Shelved:
     def spill(self) -> None:
         """Write the memory to the archive's file and let go of it."""
         assert self._memory is not None
-        data, layout = _pack(self._memory)
+        data, (*rest, shapes) = _pack(self._memory)
         self._slot = self._archive.write(data)
-        self._layout, self._memory = layout, None
+        self._layout, self._memory = (*rest, self._archive.shared(shapes)), None
 
     def __del__(self) -> None:
         self._archive.let_go(self.size, self._slot)
@@ -69,7 +69,12 @@ class Archive:
         self._file: Any = None
         self._end = 0
         self._free: dict[int, list[int]] = {}
+        self._shapes: dict[tuple[Any, ...], tuple[Any, ...]] = {}
         self._lock = threading.RLock()
+
+    def shared(self, shapes: tuple[Any, ...]) -> tuple[Any, ...]:
+        """One tuple for all records of equal shapes: hundreds of thousands of them may be spilled."""
+        return self._shapes.setdefault(shapes, shapes)
 
     def shelve(self, memory: Memory) -> Shelved:
         """Put a memory on the shelf and, where that exceeds the budget, spill the oldest ones."""
@@ -138,7 +143,7 @@ def _pack(memory: Memory) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], tuple[An
             continue
         shapes.append((x.dtype, tuple(x.shape), x.device))
         parts.append(x.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return np.concatenate(parts), (memory.frame_idx, memory.position, memory.mark, shapes)
+    return np.concatenate(parts), (memory.frame_idx, memory.position, memory.mark, tuple(shapes))
 
 
 def _unpack(data: np.ndarray[Any, np.dtype[np.uint8]], layout: tuple[Any, ...]) -> Memory:
