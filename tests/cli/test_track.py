@@ -45,7 +45,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestPrompts:
     def test_all_kinds(self, tmp_path: Path) -> None:
         Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(tmp_path / "a:b.png")
-        found = read_prompts(["0:20,16", "3:5,6.5:2"], ["0:70,40"], ["3:1,2,30,40:2"], [f"1:{tmp_path / 'a:b.png'}:3"])
+        found = read_prompts(["0:20,16", "3:5,6.5:2", "0:-70,40"], ["3:1,2,30,40:2"], [f"1:{tmp_path / 'a:b.png'}:3"])
         assert found[0] == VideoPrompt(0, 1, ((20.0, 16.0, 1), (70.0, 40.0, 0)))
         assert found[1] == VideoPrompt(3, 2, ((5.0, 6.5, 1),), (1.0, 2.0, 30.0, 40.0))
         assert (found[2].frame_idx, found[2].obj_id) == (1, 3)
@@ -67,7 +67,7 @@ class TestPrompts:
     )
     def test_errors(self, points: list[str], boxes: list[str], masks: list[str], message: str) -> None:
         with pytest.raises(PromptError, match=message):
-            read_prompts(points, [], boxes, masks)
+            read_prompts(points, boxes, masks)
 
 
 def test_command(predictor: SAM2VideoPredictor, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

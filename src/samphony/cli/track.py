@@ -24,8 +24,9 @@ Texts = Optional[list[str]]  # noqa: UP045
 
 def track(
     video: Annotated[str, typer.Argument(help="A video file, a URL, or a folder of images.")],
-    point: Annotated[Texts, typer.Option(help="Click inside an object: FRAME:X,Y[:OBJ].")] = None,
-    background: Annotated[Texts, typer.Option(help="Click outside it: FRAME:X,Y[:OBJ].")] = None,
+    point: Annotated[
+        Texts, typer.Option(help="Click inside an object: FRAME:X,Y[:OBJ]; beside it: FRAME:-X,Y[:OBJ].")
+    ] = None,
     box: Annotated[Texts, typer.Option(help="Box around an object: FRAME:X0,Y0,X1,Y1[:OBJ].")] = None,
     mask: Annotated[Texts, typer.Option(help="Mask picture of an object: FRAME:FILE[:OBJ].")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for masks, JSON and overlay.")] = Path("tracked"),
@@ -41,7 +42,7 @@ def track(
     Writes OUT/masks/*.png (DAVIS palette), OUT/tracks.json (boxes, scores, run-length masks) and OUT/overlay.mp4.
     Objects are numbered 1, 2, …; several clicks may mark one object. Interrupted, the same command goes on.
     """
-    prompts = read_prompts(point or [], background or [], box or [], mask or [])
+    prompts = read_prompts(point or [], box or [], mask or [])
     if direction not in ("forward", "reverse", "both"):
         raise PromptError(f"--direction must be forward, reverse or both, got {direction!r}")
 
@@ -65,7 +66,7 @@ def track(
         typer.echo(f"film in {done.overlay_path}")
 
 
-def read_prompts(points: list[str], background: list[str], boxes: list[str], masks: list[str]) -> list[VideoPrompt]:
+def read_prompts(points: list[str], boxes: list[str], masks: list[str]) -> list[VideoPrompt]:
     """Prompts from the command line; clicks and box of one object on one frame become one prompt.
 
     Raises:
@@ -76,11 +77,10 @@ def read_prompts(points: list[str], background: list[str], boxes: list[str], mas
 
     clicks: dict[tuple[int, int], list[tuple[float, float, int]]] = defaultdict(list)
     frames: dict[tuple[int, int], tuple[float, float, float, float] | None] = {}
-    for option, label, texts in (("--point", 1, points), ("--background", 0, background)):
-        for text in texts:
-            key, (x, y) = _numbers(option, text, 2)
-            clicks[key].append((x, y, label))
-            frames.setdefault(key, None)
+    for text in points:
+        key, (x, y) = _numbers("--point", text.replace(":-", ":", 1), 2)
+        clicks[key].append((x, y, 0 if ":-" in text else 1))
+        frames.setdefault(key, None)
     for text in boxes:
         key, (x0, y0, x1, y1) = _numbers("--box", text, 4)
         if frames.get(key) is not None:
