@@ -311,6 +311,10 @@ class TestState:
         predictor.add_new_mask(state, 0, 1, np.ones((48, 80), bool))
         logits = predictor.add_new_mask(state, 0, 2, np.ones((48, 80), bool))[2]
         assert int((logits > 0).sum(dim=0).max()) == 1
+        # The official evaluation script makes its own masks disjoint with the predictor's method.
+        both = torch.stack([torch.full((1, 2, 2), 3.0), torch.full((1, 2, 2), 4.0)])
+        apart = predictor._apply_non_overlapping_constraints(both)
+        assert apart[:, 0, 0, 0].tolist() == [-10.0, 4.0]
 
     def test_random_weights_are_refused(self, fresh_tiny_model: Any) -> None:
         model = fresh_tiny_model()

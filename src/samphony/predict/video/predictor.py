@@ -13,7 +13,7 @@ from torch import Tensor
 
 from samphony.errors import StateError
 from samphony.media.video import open_video
-from samphony.model.base import SAM2Base
+from samphony.model.base import SAM2Base, non_overlapping
 from samphony.predict.ready import require_weights
 from samphony.predict.video.answering import frame_result, prompt
 from samphony.predict.video.engine import Engine
@@ -344,6 +344,11 @@ class SAM2VideoPredictor:
         engine = self._engine
         for frame_idx, answers in run_pass(engine, session, frames, reverse=reverse, live=True, begin=begin):
             yield frame_result(engine, session, frame_idx, answers)
+
+    @staticmethod
+    def _apply_non_overlapping_constraints(pred_masks: Tensor) -> Tensor:
+        """Logits (N,1,H,W) of which each pixel keeps one object; the official evaluation script calls it by this name."""
+        return non_overlapping(pred_masks)
 
     def _check_options(self) -> None:
         if self.options.clear_non_cond_mem_around_input:
