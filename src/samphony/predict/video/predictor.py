@@ -347,7 +347,7 @@ class SAM2VideoPredictor:
 
     @staticmethod
     def _apply_non_overlapping_constraints(pred_masks: Tensor) -> Tensor:
-        """Logits (N,1,H,W) of which each pixel keeps one object; the official evaluation script calls it by this name."""
+        """Logits (N,1,H,W), each pixel left to one object; the official evaluation script calls it by this name."""
         return non_overlapping(pred_masks)
 
     def _check_options(self) -> None:
