@@ -62,7 +62,7 @@ def main() -> None:
     fine, middle, embedding = features
 
     for multimask in (True, False):
-        decoder = SAM2ImageDecoder(model, multimask_output=multimask)
+        decoder = SAM2ImageDecoder(model, multimask_output=multimask).eval()  # torch.onnx restores the mode
         points, labels = torch.tensor([[[100.0, 125.0], [25.0, 225.0]]]), torch.tensor([[1.0, 0.0]])
         given = (embedding, fine, middle, points, labels, torch.zeros(1, 1, SIZE // 4, SIZE // 4), torch.zeros(1))
         masks, scores = decoder(*given)
