@@ -18,7 +18,8 @@ def _answer(model: torch.nn.Module) -> torch.Tensor:
 def test_adapters_start_as_nothing_and_alone_learn() -> None:
     plain, adapted = miniature().eval(), miniature().eval()
     assert add_adapters(adapted, 2) > 20
-    assert torch.equal(_answer(plain), _answer(adapted))
+    # Not to the bit: plain layers take shorter ways that adapted ones cannot.
+    torch.testing.assert_close(_answer(plain), _answer(adapted), rtol=1e-5, atol=1e-5)
     names = {name for name, p in adapted.named_parameters() if p.requires_grad}
     assert names
     assert all(name.endswith((".0.a", ".0.b")) for name in names)

@@ -14,7 +14,10 @@ from samphony.weights.registry import WEIGHTS
 
 def models() -> None:
     """List the models, their sizes, and what is on this machine."""
-    table = Table("model", "official name", "parameters", "size", "on this machine", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("model", "official name", "parameters", "size"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("on this machine", overflow="fold")  # a path is no use with an end of dots
     bundled = local_weights("nano")
     table.add_row("nano", "", "", _megabytes(bundled.stat().st_size) if bundled else "", _place(bundled))
     for name, weights in WEIGHTS.items():

@@ -34,7 +34,7 @@ class Attention(nn.Module):
 
         A batch of one on either side stands for all of the other side: an image is projected once for many prompts.
         """
-        if key_mask is None and q.shape[0] == k.shape[0] and eager_inference(q):
+        if key_mask is None and q.shape[0] == k.shape[0] and eager_inference(q) and self._is_plain():
             # The projection of many vectors against few is cheaper done on the few: q·(Wk) = (qW)·k.
             if self.num_heads * q.shape[1] <= self.internal_dim < k.shape[1]:
                 return few_queries(self, q, k, v)
@@ -46,6 +46,10 @@ class Attention(nn.Module):
             q, k, v = (t.expand(B, -1, -1, -1) for t in (q, k, v))
         out = attend(q, k, v, key_mask)  # (B,heads,T,d)
         return self.out_proj(out.transpose(1, 2).flatten(2))
+
+    def _is_plain(self) -> bool:
+        """No projection was replaced, by an adapter say: then it is its weight and bias that count."""
+        return all(type(layer) is Linear for layer in (self.q_proj, self.k_proj, self.v_proj, self.out_proj))
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
