@@ -20,7 +20,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_AR
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench clean
+.PHONY: help demo test test-slow lint bench check-packages clean
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## /  make \1|/' | column -t -s '|' 2>/dev/null \
@@ -46,6 +46,9 @@ bench: $(VENV)/.run ## compare with the official package, which goes into .venv-
 
 bench-%: $(VENV)/.test ## run benchmarks/NAME.py, as in make bench-image
 	$(BIN)/python benchmarks/$*.py $(ARGS)
+
+check-packages: ## run public packages that import sam2 over samphony, in an environment of their own (minutes)
+	$(PYTHON) checks/packages.py $(ARGS)
 
 clean: ## remove .venv and what tools left behind
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist samphony-demo samphony-out
