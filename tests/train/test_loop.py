@@ -12,24 +12,28 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from samphony.errors import CheckpointError
 from samphony.model.base import SAM2Base
 from samphony.train.cache import PictureCache
 from samphony.train.clips import ClipSampler
-from samphony.train.loop import Team, Trainer, set_image_size
+from samphony.train.loop import Team, Trainer, seed_dropout, set_image_size
 from samphony.train.photos import PhotoSampler
 from samphony.train.recipe import DataRecipe, OptimRecipe, Recipe, RunRecipe, Stage
 from samphony.weights.load import load_state_dict
-from tests.train.conftest import SIZE, miniature
+from tests.train.conftest import MINIATURE, SIZE, miniature
 
 ROOT = Path(__file__).parents[2]
 
 
-def _trainer(cache: PictureCache, recipe: Recipe, folder: Path, seed_model: int = 0) -> Trainer:
+def _trainer(cache: PictureCache, recipe: Recipe, folder: Path, seed_model: int = 0, drop: float = 0.1) -> Trainer:
     photos = PhotoSampler(cache, lambda p: True, recipe.data)
     clips = ClipSampler(cache, lambda p: True, photos, recipe.clips, recipe.data)
-    model = miniature()
+    model = miniature(replace(MINIATURE, trunk=replace(MINIATURE.trunk, drop_path_rate=drop)))
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = drop
     if seed_model:
         with torch.no_grad():
             model.no_mem_embed.add_(seed_model)
@@ -44,8 +48,10 @@ def test_a_killed_run_goes_on_to_the_same_numbers(cache: PictureCache, recipe: R
     whole = _trainer(cache, recipe, tmp_path / "whole")
     torch.manual_seed(0)
     whole.run()
+    without = _trainer(cache, recipe, tmp_path / "without", drop=0.0)
+    without.run()
+    assert not torch.equal(_weights(whole), _weights(without)), "dropout and drop path are at work"
 
-    torch.manual_seed(0)
     _trainer(cache, recipe, tmp_path / "killed").run(until=2)
     torch.manual_seed(99)  # another process has another random state
     resumed = _trainer(cache, recipe, tmp_path / "killed", seed_model=1)
@@ -134,6 +140,15 @@ def test_input_sizes_can_grow(cache: PictureCache, recipe: Recipe, tmp_path: Pat
     assert trainer.model.sam_prompt_encoder.mask_input_size == (24, 24)
     set_image_size(trainer.model, 64)
     assert trainer.model.sam_prompt_encoder.get_dense_pe().shape[-2:] == (4, 4)
+
+
+def test_dropout_is_drawn_by_step_and_process() -> None:
+    def drawn(*of: int) -> list[float]:
+        seed_dropout(*of)
+        return torch.rand(3).tolist()
+
+    assert drawn(0, 5, 0) == drawn(0, 5, 0)
+    assert len({tuple(drawn(*of)) for of in ((0, 5, 0), (1, 5, 0), (0, 6, 0), (0, 5, 1))}) == 4
 
 
 def test_a_batch_that_cannot_be_shared_is_an_error() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from samphony.train.initial import initial_model
 from samphony.train.lora import add_adapters, merged
+from samphony.train.recipe import load_recipe
 from tests.train.conftest import miniature
 
 
@@ -23,6 +25,15 @@ def test_adapters_start_as_nothing_and_alone_learn() -> None:
     names = {name for name, p in adapted.named_parameters() if p.requires_grad}
     assert names
     assert all(name.endswith((".0.a", ".0.b")) for name in names)
+
+
+def test_processes_of_a_run_start_with_the_same_adapters() -> None:
+    recipe = load_recipe(None, ["init=random", "lora=2", "stages=[{size=64}]"])
+    torch.manual_seed(1)
+    one = initial_model(recipe).state_dict()
+    torch.manual_seed(2)
+    two = initial_model(recipe).state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_merged_weights_give_the_adapted_answer_in_the_plain_model() -> None:

@@ -17,7 +17,7 @@ from samphony.train.optim import MovingAverage
 
 @dataclass
 class TrainState:
-    """What changes during a run. Data and prompts are functions of ``step`` alone, so the step is their position."""
+    """What changes during a run. Data, prompts and dropout are functions of ``step`` alone: it is their position."""
 
     step: int
     seconds: float
@@ -41,7 +41,6 @@ def save_state(
         "optimizer": optimizer.state_dict(),
         "average": average.state_dict(),
         "state": vars(state),
-        "random": torch.get_rng_state(),
         "recipe": recipe,
     }
     partial = file.with_name(file.name + ".partial")
@@ -59,7 +58,6 @@ def load_state(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer, a
         model.load_state_dict(content["model"])
         optimizer.load_state_dict(_with_base_rates(content["optimizer"], optimizer))
         average.load_state_dict(content["average"])
-        torch.set_rng_state(content["random"])
         return TrainState(**content["state"])
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{file} cannot be resumed with this recipe: {error}") from error

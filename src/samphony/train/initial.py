@@ -43,7 +43,9 @@ def initial_model(recipe: Recipe) -> SAM2Base:
     elif recipe.init != "random":
         load_weights(model, recipe.init)
     if recipe.lora:
-        add_adapters(model, recipe.lora)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.run.seed)  # every process starts with the same adapters
+            add_adapters(model, recipe.lora)
     return model
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -124,6 +125,7 @@ class Trainer:
         batch = self.ahead.get(step)
         play = self._image_step(batch, stage) if isinstance(batch, RawPhotos) else self._clip_step(batch, stage)
         loaded = time.perf_counter()
+        seed_dropout(recipe.run.seed, step, self.team.rank)
         half = recipe.run.precision == "bfloat16" and device.type == "cuda"  # few processors multiply bfloat16 fast
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             result = play()
@@ -232,6 +234,15 @@ class Trainer:
         notes: dict[str, Any] = {"step": self.state.step, "hours": round(self.state.seconds / 3600, 3)}
         notes |= {k: round(v, 4) for k, v in (scores or {}).items()}
         save_weights(file, model, self.model.config, dtype=torch.float16, notes={k: str(v) for k, v in notes.items()})
+
+
+def seed_dropout(seed: int, step: int, rank: int) -> None:
+    """Make dropout and drop path of a step functions of its number, on every device; processes draw differently.
+
+    So a run that was killed, or goes on elsewhere, draws what it would have drawn.
+    """
+    (drawn,) = np.random.SeedSequence((seed, step, rank, 4)).generate_state(1, np.uint64)
+    torch.manual_seed(int(drawn))
 
 
 def average_gradients(parameters: list[torch.nn.Parameter], size: int) -> None:
