@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import time
 from collections.abc import Callable
 
 import pytest
@@ -74,7 +75,7 @@ def test_the_choice_is_made_once() -> None:
 
 def test_fastest_of_each_takes_the_best_run(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(linear.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
 
     def lasting(*seconds: float) -> Callable[[], torch.Tensor]:
         runs = iter(seconds)
