@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -86,3 +88,19 @@ def test_gradients_reach_the_drawing(drawn: DrawnPromptEncoder) -> None:
     _, dense = drawn(points=_prompts(), boxes=None, masks=None)
     dense.square().sum().backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in drawn.draw.parameters())
+
+
+def test_wider_bumps_have_channels_of_their_own() -> None:
+    torch.manual_seed(0)
+    encoder = DrawnPromptEncoder(C, (CELLS, CELLS), (SIZE, SIZE), 8, sigma=1.0, reaches=(4.0,)).eval()
+    coords, labels = torch.tensor([[[9.5, 21.5], [41.5, 49.5]]]), torch.tensor([[1, 0]])
+    pictures = encoder.pictures(coords, labels, None)[0]
+    assert pictures.shape == (7, 16, 16)
+    near_positive, near_negative, far_positive, far_negative = pictures[:4]
+    assert near_positive.argmax() == far_positive.argmax() == 5 * 16 + 2
+    assert near_negative.argmax() == far_negative.argmax() == 12 * 16 + 10
+    away = (5, 8)  # six cells from the positive click
+    assert near_positive[away] < 1e-6
+    assert far_positive[away] == pytest.approx(math.exp(-(6**2) / (2 * 4**2)), rel=1e-4)
+    with torch.no_grad():
+        assert encoder(points=(coords, labels), boxes=None, masks=None)[1].shape == (1, C, CELLS, CELLS)

@@ -71,6 +71,8 @@ class PromptEncoderConfig:
     """Also draw clicks, box and previous mask into the dense prompt (the nano's prompt encoder)."""
     drawn_sigma: float = 2.0
     """Radius of a drawn click, in pixels of the quarter-size map."""
+    drawn_reaches: tuple[float, ...] = ()
+    """Radii of wider bumps drawn around each click, from which every cell knows how near it is."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,9 @@ class MaskDecoderConfig:
     dynamic_multimask_via_stability: bool = False
     dynamic_multimask_stability_delta: float = 0.05
     dynamic_multimask_stability_thresh: float = 0.98
+    mixing_blocks: int = 0
+    """ConvNeXt blocks over embedding and dense prompt before the transformer reads them (0: official)."""
+    mixing_expansion: int = 2
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ parameters of `PromptEncoder` stay; ``draw.*`` is added.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,8 +17,8 @@ from torch import Tensor, nn
 from samphony.model.layers import LayerNorm2d
 from samphony.model.prompt_encoder import PromptEncoder
 
-_CHANNELS = 5
-"""Positive clicks, negative clicks, filled box, previous mask, and whether there is a previous mask."""
+_OTHER_CHANNELS = 3
+"""Filled box, previous mask, and whether there is a previous mask; before them positive and negative clicks."""
 
 
 class DrawnPromptEncoder(PromptEncoder):
@@ -28,6 +30,7 @@ class DrawnPromptEncoder(PromptEncoder):
         input_image_size: (H, W) in pixels.
         mask_in_chans: hidden channels of the mask downscaling.
         sigma: radius of a drawn click, in pixels of the map of (4h, 4w).
+        reaches: radii of wider bumps, drawn in channels of their own: three small convolutions do not carry far.
     """
 
     def __init__(
@@ -37,11 +40,12 @@ class DrawnPromptEncoder(PromptEncoder):
         input_image_size: tuple[int, int],
         mask_in_chans: int,
         sigma: float = 2.0,
+        reaches: Sequence[float] = (),
     ) -> None:
         super().__init__(embed_dim, image_embedding_size, input_image_size, mask_in_chans)
-        self.sigma = sigma
+        self.sigmas = (sigma, *reaches)
         self.draw = nn.Sequential(
-            nn.Conv2d(_CHANNELS, 24, 3, stride=2, padding=1),
+            nn.Conv2d(2 * len(self.sigmas) + _OTHER_CHANNELS, 24, 3, stride=2, padding=1),
             LayerNorm2d(24),
             nn.GELU(),
             nn.Conv2d(24, 48, 3, stride=2, padding=1),
@@ -67,7 +71,7 @@ class DrawnPromptEncoder(PromptEncoder):
         return sparse, dense + self.draw(pictures)
 
     def pictures(self, coords: Tensor, labels: Tensor, masks: Tensor | None) -> Tensor:
-        """The drawing: points (B,N,2) in input pixels, labels (B,N), mask logits → (B,5,4h,4w)."""
+        """The drawing: points (B,N,2) in input pixels, labels (B,N), mask logits → (B,K,4h,4w)."""
         coords, labels = F.pad(coords, (0, 0, 0, 1)), F.pad(labels, (0, 1), value=-1)  # never an empty list
         H, W = self.mask_input_size
         scale = coords.new_tensor([W / self.input_image_size[1], H / self.input_image_size[0]])
@@ -75,13 +79,14 @@ class DrawnPromptEncoder(PromptEncoder):
         x = torch.arange(W, device=at.device, dtype=at.dtype) + 0.5
         y = torch.arange(H, device=at.device, dtype=at.dtype) + 0.5
         # A disc is the product of two bumps: rows and columns are computed, never a map for each point.
-        width = 2 * self.sigma**2
-        columns = torch.exp(-((x - at[..., 0:1]) ** 2) / width)  # (B,N,W)
-        rows = torch.exp(-((y - at[..., 1:2]) ** 2) / width)  # (B,N,H)
-        discs = [
-            ((rows * (labels == sign)[..., None].to(at.dtype)).transpose(1, 2) @ columns).clamp(max=1.0)
-            for sign in (1, 0)
-        ]
+        discs: list[Tensor] = []
+        for sigma in self.sigmas:
+            width = 2 * sigma**2
+            columns = torch.exp(-((x - at[..., 0:1]) ** 2) / width)  # (B,N,W)
+            rows = torch.exp(-((y - at[..., 1:2]) ** 2) / width)  # (B,N,H)
+            for sign in (1, 0):
+                signed = rows * (labels == sign)[..., None].to(at.dtype)
+                discs.append((signed.transpose(1, 2) @ columns).clamp(max=1.0))
         if masks is None:
             mask = known = torch.zeros_like(discs[0])
         else:

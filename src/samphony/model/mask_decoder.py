@@ -164,7 +164,7 @@ class MaskDecoder(nn.Module):
         tokens = torch.cat((self._output_tokens().expand(B, -1, -1), sparse_prompt_embeddings), dim=1)
         # One image and one dense prompt under all prompts stay a batch of one until the tokens differ.
         dense = _unrepeat(dense_prompt_embeddings)
-        src = image_embeddings + dense
+        src = self.join(image_embeddings, dense)
         if prompt_mask is not None:
             prompt_mask = F.pad(prompt_mask, (tokens.shape[1] - prompt_mask.shape[1], 0), value=True)
         hs, image = self.transformer(src, image_pe[:1], tokens, prompt_mask)
@@ -181,6 +181,10 @@ class MaskDecoder(nn.Module):
             object_score=object_score,
             image=image.transpose(1, 2).unflatten(2, src.shape[-2:]),
         )
+
+    def join(self, image_embeddings: Tensor, dense_prompt_embeddings: Tensor) -> Tensor:
+        """What the transformer reads: the embedding with the dense prompt, (B,C,h,w)."""
+        return image_embeddings + dense_prompt_embeddings
 
     def draw_masks(self, decoded: DecodedTokens, high_res_features: Sequence[Tensor] | None = None) -> Tensor:
         """The logits of all masks, (B,1+M,4h,4w): the costly half of the decoder."""

@@ -39,13 +39,25 @@ def build_prompt_encoder(config: SAM2Config) -> PromptEncoder:
     if options.drawn:
         from samphony.model.drawn_prompt_encoder import DrawnPromptEncoder
 
-        return DrawnPromptEncoder(config.hidden_dim, cells, pixels, options.mask_in_chans, sigma=options.drawn_sigma)
+        return DrawnPromptEncoder(
+            config.hidden_dim,
+            cells,
+            pixels,
+            options.mask_in_chans,
+            sigma=options.drawn_sigma,
+            reaches=options.drawn_reaches,
+        )
     return PromptEncoder(config.hidden_dim, cells, pixels, options.mask_in_chans)
 
 
 def build_mask_decoder(config: SAM2Config) -> MaskDecoder:
     """Two-way transformer and mask heads."""
-    return MaskDecoder(
+    decoder = MaskDecoder
+    if config.mask_decoder.mixing_blocks:
+        from samphony.model.mixing_mask_decoder import MixingMaskDecoder
+
+        decoder = MixingMaskDecoder
+    return decoder(
         config.hidden_dim,
         config.mask_decoder,
         use_multimask_token_for_obj_ptr=config.use_multimask_token_for_obj_ptr,
