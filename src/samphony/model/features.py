@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,3 +70,10 @@ class ImageFeatures(MutableMapping[str, Any]):
 
     def __len__(self) -> int:
         return 1 + len(_FIELDS)
+
+
+def as_features(backbone_out: Mapping[str, Any]) -> ImageFeatures:
+    """Features from the official mapping of ``backbone_fpn`` and ``vision_pos_enc``, fine to coarse."""
+    if isinstance(backbone_out, ImageFeatures):
+        return backbone_out
+    return ImageFeatures(list(backbone_out["backbone_fpn"]), list(backbone_out["vision_pos_enc"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from samphony.errors import CheckpointError, ConfigError
 from samphony.model.base import SAM2Base
 from samphony.model.build import build_model
 from samphony.model.config import MODELS, SAM2Config
-from samphony.predict.overrides import POSTPROCESSING, VIDEO_POSTPROCESSING, apply_overrides
+from samphony.predict.overrides import POSTPROCESSING, VIDEO_POSTPROCESSING, apply_overrides, target_of
 from samphony.predict.ready import mark_random
 from samphony.weights.download import find_weights
 from samphony.weights.identify import identify
@@ -79,16 +80,20 @@ def build_sam2_video_predictor(
 ) -> SAM2VideoPredictor:
     """Build a predictor for videos; the arguments are those of ``build_sam2``.
 
-    ``hydra_overrides_extra`` also takes the fields of ``VideoOptions``. ``vos_optimized`` is accepted and changes
-    nothing: it means compilation, never other numbers.
+    ``hydra_overrides_extra`` also takes the fields of ``VideoOptions``, and ``++model._target_=package.module.Class``
+    for a subclass of ``SAM2VideoPredictor``, which is given the network as ``model`` and what else is overridden as
+    keywords. ``vos_optimized`` is accepted and changes nothing: it means compilation, never other numbers.
     """
     from samphony.predict.video.options import VideoOptions
     from samphony.predict.video.predictor import SAM2VideoPredictor
 
     fields = frozenset(f.name for f in dataclasses.fields(VideoOptions))
     extra = [*(VIDEO_POSTPROCESSING if apply_postprocessing else ()), *hydra_overrides_extra]
-    model, door = _build(config_file, ckpt_path, device, mode, extra, random_weights, fields)
-    return SAM2VideoPredictor(model, options=VideoOptions(**door))
+    target = target_of(extra)
+    is_own = target is not None and not target.startswith("sam2.sam2_video_predictor.SAM2VideoPredictor")
+    made: type[SAM2VideoPredictor] = _class(target, SAM2VideoPredictor) if is_own else SAM2VideoPredictor
+    model, door = _build(config_file, ckpt_path, device, mode, extra, random_weights, fields, own_settings=is_own)
+    return made(model=model, **door)
 
 
 def build_sam2_hf(model_id: str, **kwargs: Any) -> SAM2Base:
@@ -101,6 +106,18 @@ def build_sam2_video_predictor_hf(model_id: str, **kwargs: Any) -> SAM2VideoPred
     return build_sam2_video_predictor(resolve_name(model_id), find_weights(model_id), **kwargs)
 
 
+def _class(path: str | None, base: type[Any]) -> Any:
+    """The subclass of ``base`` at ``package.module.Class``."""
+    module, _, name = (path or "").rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"_target_={path}: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ConfigError(f"_target_={path} must name a subclass of {base.__name__}")
+    return found
+
+
 def _build(
     config_file: str | SAM2Config | None,
     ckpt_path: str | os.PathLike[str] | None,
@@ -109,6 +126,7 @@ def _build(
     overrides: Sequence[str],
     random_weights: bool,
     door_fields: frozenset[str],
+    own_settings: bool = False,
 ) -> tuple[SAM2Base, dict[str, Any]]:
     if mode not in ("eval", "train"):
         raise ConfigError(f"mode must be 'eval' or 'train', got {mode!r}")
@@ -126,7 +144,7 @@ def _build(
     config = config_file if isinstance(config_file, SAM2Config) else resolve_name(config_file)
     if ckpt_path is None and not random_weights and config.name == "nano" and config == MODELS["nano"]:
         ckpt_path = NANO_FILE
-    config, door = apply_overrides(config, overrides, door_fields)
+    config, door = apply_overrides(config, overrides, door_fields, own_settings)
 
     if ckpt_path is None:
         model = build_model(config)

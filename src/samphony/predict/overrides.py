@@ -45,8 +45,16 @@ VIDEO_POSTPROCESSING = (
 )
 
 
+def target_of(overrides: Sequence[str]) -> str | None:
+    """The class that overrides name (``++model._target_=package.module.Class``), the last one; None for none."""
+    return next((str(value) for name, value in map(_parse, reversed(overrides)) if name == "_target_"), None)
+
+
 def apply_overrides(
-    config: SAM2Config, overrides: Sequence[str], door_fields: frozenset[str] = frozenset()
+    config: SAM2Config,
+    overrides: Sequence[str],
+    door_fields: frozenset[str] = frozenset(),
+    own_settings: bool = False,
 ) -> tuple[SAM2Config, dict[str, Any]]:
     """Apply overrides in order.
 
@@ -54,6 +62,7 @@ def apply_overrides(
         config: where to start.
         overrides: strings such as ``"++model.image_size=512"``.
         door_fields: names of options that belong to the door and not to the network.
+        own_settings: what has no field here is a setting of the door's own, too.
 
     Returns:
         the configuration and the door's options that were named.
@@ -61,25 +70,52 @@ def apply_overrides(
     Raises:
         ConfigError: an override that is malformed, unknown, or of a wrong type.
     """
-    fields = {f.name for f in dataclasses.fields(config)}
     door: dict[str, Any] = {}
     for text in overrides:
         name, value = _parse(text)
-        if name in door_fields:
+        if name == "_target_":  # which class to build is decided by the builder that was called
+            continue
+        if name in door_fields or (own_settings and not is_setting(config, name)):
             door[name] = value
-        elif name in _FIXED:
-            if value != _FIXED[name]:
-                raise ConfigError(f"override {text!r}: samphony supports {name}={_FIXED[name]} only")
-        elif name in _DECODER_FIELDS:
-            config = dataclasses.replace(
-                config, mask_decoder=_changed(config.mask_decoder, _DECODER_FIELDS[name], value, text)
-            )
-        elif name in fields:
-            config = _changed(config, name, value, text)
-        elif name != "_target_":  # which class to build is decided by the builder that was called
-            known = sorted({*fields, *_DECODER_FIELDS, *door_fields, *_FIXED} - {"name", "version"})
-            raise ConfigError(f"override {text!r}: there is no field {name!r}; known are {', '.join(known)}")
+        else:
+            config = apply_setting(config, name, value, f"override {text!r}", door_fields)
     return config, door
+
+
+def is_setting(config: SAM2Config, name: str) -> bool:
+    """Whether the network has a field of that official name."""
+    return name in _FIXED or name in _DECODER_FIELDS or any(f.name == name for f in dataclasses.fields(config))
+
+
+def apply_setting(
+    config: SAM2Config, name: str, value: Any, said: str, also_known: frozenset[str] = frozenset()
+) -> SAM2Config:
+    """Change one field by its official name.
+
+    Args:
+        config: where to start.
+        name: such as ``image_size`` or ``sam_mask_decoder_extra_args.dynamic_multimask_via_stability``.
+        value: of the field's type.
+        said: how errors call it.
+        also_known: further names that the error for an unknown one lists.
+
+    Raises:
+        ConfigError: no such field, or a value of a wrong type.
+    """
+    fields = {f.name for f in dataclasses.fields(config)}
+    if name in _FIXED and value != _FIXED[name]:
+        raise ConfigError(f"{said}: samphony supports {name}={_FIXED[name]} only")
+    if name in _DECODER_FIELDS:
+        return dataclasses.replace(
+            config, mask_decoder=_changed(config.mask_decoder, _DECODER_FIELDS[name], value, said)
+        )
+    if name in fields:
+        changed: SAM2Config = _changed(config, name, value, said)
+        return changed
+    if name in _FIXED:
+        return config
+    known = sorted({*fields, *_DECODER_FIELDS, *also_known, *_FIXED} - {"name", "version"})
+    raise ConfigError(f"{said}: there is no field {name!r}; known are {', '.join(known)}")
 
 
 def _parse(text: str) -> tuple[str, Any]:
@@ -104,13 +140,13 @@ def _value(text: str) -> Any:
         return text
 
 
-def _changed(config: Any, name: str, value: Any, text: str) -> Any:
+def _changed(config: Any, name: str, value: Any, said: str) -> Any:
     old = getattr(config, name)
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if dataclasses.is_dataclass(old) or type(value) is not type(old):
-        raise ConfigError(f"override {text!r}: {name} takes {type(old).__name__}, got {value!r}")
+        raise ConfigError(f"{said}: {name} takes {type(old).__name__}, got {value!r}")
     try:
         return dataclasses.replace(config, **{name: value})
     except ValueError as error:
-        raise ConfigError(f"override {text!r}: {error}") from None
+        raise ConfigError(f"{said}: {error}") from None

@@ -12,7 +12,6 @@ from tests.predict.video.conftest import make_clip
 from samphony.model.base import SAM2Base
 from samphony.model.config import MODELS
 from samphony.predict.video import SAM2VideoPredictor, VideoOptions
-from samphony.predict.video.archive import Archive
 from samphony.predict.video.memory_bank import Memory, MemoryBank
 from samphony.predict.video.policies import OFFICIAL, Candidates, MemoryPolicy, Moment
 from samphony.predict.video.policy_ideas import DistractorAware, MotionAware, ScoreGated
@@ -37,7 +36,7 @@ def memory(t: int, *, score: float = 5.0, iou: float = 0.9, x: int = 4, mark: fl
 
 def bank(*tracked: Memory, prompted: tuple[int, ...] = (0,)) -> MemoryBank:
     """A bank with conditioning frames and tracked ones."""
-    made = MemoryBank(Archive(None))
+    made = MemoryBank({})
     for t in prompted:
         made.conditioning[t] = memory(t)
     for m in tracked:

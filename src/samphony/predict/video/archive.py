@@ -10,6 +10,7 @@ import tempfile
 import threading
 import weakref
 from collections import deque
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,6 +132,42 @@ class Archive:
             else:
                 self.spilled -= size
                 self._free.setdefault(size, []).append(place)
+
+
+class ArchivedShelf(MutableMapping[int, "Memory"]):
+    """Memories by frame on an :class:`Archive`. Asking which frames there are reads nothing back."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._shelved: dict[int, Shelved] = {}
+
+    def copy(self) -> ArchivedShelf:
+        """A shelf of its own over the same records."""
+        shelf = ArchivedShelf(self._archive)
+        shelf._shelved = dict(self._shelved)
+        return shelf
+
+    def __getitem__(self, frame_idx: int) -> Memory:
+        return self._shelved[frame_idx].get()
+
+    def __setitem__(self, frame_idx: int, memory: Memory) -> None:
+        self._shelved[frame_idx] = self._archive.shelve(memory)
+
+    def __delitem__(self, frame_idx: int) -> None:
+        del self._shelved[frame_idx]
+
+    def __contains__(self, frame_idx: object) -> bool:
+        return frame_idx in self._shelved
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._shelved)
+
+    def __len__(self) -> int:
+        return len(self._shelved)
+
+    def clear(self) -> None:
+        """Forget everything, without reading it back."""
+        self._shelved.clear()
 
 
 def _pack(memory: Memory) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], tuple[Any, ...]]:

@@ -15,14 +15,13 @@ from torch import Tensor
 
 from samphony.errors import StateError
 from samphony.model.base import NO_OBJ_SCORE, SAM2Base, non_overlapping
-from samphony.model.features import ImageFeatures
+from samphony.model.features import ImageFeatures, as_features
 from samphony.model.memory import PointerMemory, Recall, SpatialMemory
 from samphony.model.outputs import FrameOutput, MaskChoice, best_iou
 from samphony.predict.video.cleaning import clean_logits
-from samphony.predict.video.memory_bank import Memory
+from samphony.predict.video.memory_bank import Memory, MemoryBank
 from samphony.predict.video.options import VideoOptions
 from samphony.predict.video.policies import Candidates, MemoryPolicy, Moment, Selection
-from samphony.predict.video.preprocess import model_input
 from samphony.predict.video.session import VideoSession
 from samphony.predict.video.tracked_object import PointPrompt, TrackedObject
 
@@ -38,13 +37,15 @@ class Engine:
 
     def features(self, session: VideoSession, frame_idx: int, picture: Tensor | None = None) -> ImageFeatures:
         """Image features of a frame: cached, or made of ``picture`` or the source's frame."""
-        if session.features is not None and session.features[0] == frame_idx:
-            return session.features[1]
+        _, cached = session.features.get(frame_idx, (None, None))
+        if cached is not None:
+            return as_features(cached)
         if picture is None:
-            picture = model_input(session.source.read(frame_idx), session.image_size)
-        session.features = None  # the old features are freed before the new ones are made
-        features = self.model.forward_image(picture[None].to(session.device).float())
-        session.features = (frame_idx, features)
+            picture = session.picture(frame_idx)
+        session.features = {}  # the old features are freed before the new ones are made
+        batch = picture.to(session.device).float()[None]
+        features = self.model.forward_image(batch)
+        session.keep_features(frame_idx, batch, features)
         return features
 
     # Prompts
@@ -72,7 +73,7 @@ class Engine:
                     "corrected; prompt a frame that was not tracked, or set add_all_frames_to_correct_as_cond"
                 )
             moment = self._moment(session, frame_idx, o.tracked.get(frame_idx, False))
-            recall = self._gather(session, [o], [o.policy.recall(o.bank, moment)])
+            recall = gather([o.bank], [o.policy.recall(o.bank, moment)], session.device)
         logits = None
         if previous is not None and points is not None:
             logits = previous.low_res_masks.to(session.device).clamp(-32.0, 32.0)
@@ -134,7 +135,7 @@ class Engine:
         found: list[tuple[TrackedObject, Memory]] = []
         for group in groups.values():
             members = [o for o, _ in group]
-            recall = self._gather(session, members, [selection for _, selection in group])
+            recall = gather([o.bank for o in members], [selection for _, selection in group], session.device)
             choose = _Chooser(members, moment)
             out = self.model.track_step(features, recall=recall, choose=choose.function)
             found += zip(members, self._records(session, frame_idx, out, choose.marks), strict=True)
@@ -148,29 +149,6 @@ class Engine:
 
     def _moment(self, session: VideoSession, frame_idx: int, reverse: bool) -> Moment:
         return Moment(frame_idx, reverse, session.num_frames, self.model.config)
-
-    def _gather(
-        self, session: VideoSession, objects: Sequence[TrackedObject], selections: Sequence[Selection]
-    ) -> Recall:
-        """Stack the selected memories of objects of equal layout."""
-
-        def stack(frames: Iterable[int], part: str) -> Tensor:
-            memories = (o.bank.any(t) for o, t in zip(objects, frames, strict=True))
-            tensors = [getattr(m, part).to(session.device) for m in memories]
-            return torch.cat(tensors) if len(tensors) > 1 else tensors[0]
-
-        spatial = []
-        for column in zip(*(s.spatial for s in selections), strict=True):
-            frames = [t for t, _ in column]
-            first = objects[0].bank.any(frames[0])
-            assert first is not None
-            assert first.position is not None
-            spatial.append(SpatialMemory(stack(frames, "features"), first.position.to(session.device), column[0][1]))
-        pointers = [
-            PointerMemory(stack([t for t, _ in column], "pointer"), column[0][1])
-            for column in zip(*(s.pointers for s in selections), strict=True)
-        ]
-        return Recall(tuple(spatial), tuple(pointers), selections[0].max_offset)
 
     def _records(self, session: VideoSession, frame_idx: int, out: FrameOutput, marks: Sequence[float]) -> list[Memory]:
         """One memory for each object of a network call."""
@@ -218,6 +196,29 @@ class Engine:
             every[[i for i, m in enumerate(memories) if m is not None]] = logits
             logits = every
         return non_overlapping(logits) if self.options.non_overlap_masks else logits
+
+
+def gather(banks: Sequence[MemoryBank], selections: Sequence[Selection], device: torch.device) -> Recall:
+    """Stack the selected memories of banks whose selections have one layout."""
+
+    def stack(frames: Iterable[int], part: str) -> Tensor:
+        memories = (bank.any(t) for bank, t in zip(banks, frames, strict=True))
+        tensors = [getattr(m, part).to(device) for m in memories]
+        return torch.cat(tensors) if len(tensors) > 1 else tensors[0]
+
+    spatial = []
+    for column in zip(*(s.spatial for s in selections), strict=True):
+        frames = [t for t, _ in column]
+        first = banks[0].any(frames[0])
+        assert first is not None
+        if first.position is None:
+            raise StateError(f"the record of frame {frames[0]} holds no memory (maskmem_pos_enc is None)")
+        spatial.append(SpatialMemory(stack(frames, "features"), first.position.to(device), column[0][1]))
+    pointers = [
+        PointerMemory(stack([t for t, _ in column], "pointer"), column[0][1])
+        for column in zip(*(s.pointers for s in selections), strict=True)
+    ]
+    return Recall(tuple(spatial), tuple(pointers), selections[0].max_offset)
 
 
 class _Chooser:

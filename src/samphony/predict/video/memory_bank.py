@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, KeysView, Set
+from collections.abc import Container, Iterable, Iterator, KeysView, MutableMapping, Set
 from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from samphony.predict.video.archive import Archive, Shelved
+from samphony.predict.video.archive import ArchivedShelf
 
 
 @dataclass(frozen=True)
@@ -32,23 +32,28 @@ class Memory:
 class MemoryBank:
     """Memories of one object.
 
-    ``conditioning`` holds prompted frames in the order in which they were prompted (which is the order in which they
-    are recalled); the tracked frames stand on an :class:`Archive`, which may move them out of RAM.
+    Args:
+        tracked: the shelf of tracked frames, which may keep them out of RAM (:class:`ArchivedShelf`).
+        conditioning: prompted frames in the order in which they were prompted (which is the order in which they are
+            recalled); a new dictionary by default.
+        marked: tracked frames that the object's policy has marked before.
     """
 
-    def __init__(self, archive: Archive) -> None:
-        self.conditioning: dict[int, Memory] = {}
-        self._archive = archive
-        self._tracked: dict[int, Shelved] = {}
-        self._marked: set[int] = set()
+    def __init__(
+        self,
+        tracked: MutableMapping[int, Memory],
+        conditioning: MutableMapping[int, Memory] | None = None,
+        marked: Iterable[int] = (),
+    ) -> None:
+        self.conditioning: MutableMapping[int, Memory] = {} if conditioning is None else conditioning
+        self._tracked = tracked
+        self._marked = set(marked)
 
     def copy(self) -> MemoryBank:
         """A bank with shelves of its own over the same records."""
-        bank = MemoryBank(self._archive)
-        bank.conditioning = dict(self.conditioning)
-        bank._tracked = dict(self._tracked)
-        bank._marked = set(self._marked)
-        return bank
+        shelf = self._tracked
+        tracked = shelf.copy() if isinstance(shelf, ArchivedShelf) else dict(shelf)
+        return MemoryBank(tracked, dict(self.conditioning), self._marked)
 
     @property
     def tracked_frames(self) -> KeysView[int]:
@@ -62,8 +67,7 @@ class MemoryBank:
 
     def tracked(self, frame_idx: int) -> Memory | None:
         """The tracked memory of a frame."""
-        shelved = self._tracked.get(frame_idx)
-        return None if shelved is None else shelved.get()
+        return self._tracked.get(frame_idx)
 
     def any(self, frame_idx: int) -> Memory | None:
         """The memory of a frame, whichever shelf it is on."""
@@ -71,12 +75,13 @@ class MemoryBank:
 
     def put_tracked(self, memory: Memory) -> None:
         """Store the memory of a tracked frame in place of an older one."""
-        self._tracked[memory.frame_idx] = self._archive.shelve(memory)
+        self._tracked[memory.frame_idx] = memory
         (self._marked.add if memory.mark else self._marked.discard)(memory.frame_idx)
 
     def drop_tracked(self, frame_idx: int) -> None:
         """Forget a tracked frame, if it is known."""
-        self._tracked.pop(frame_idx, None)
+        if frame_idx in self._tracked:
+            del self._tracked[frame_idx]
         self._marked.discard(frame_idx)
 
     def downgrade(self, frame_idx: int) -> bool:
@@ -102,11 +107,11 @@ class MemoryBank:
         frames, and pinned frames, stay.
         """
         anchors = sorted(self._marked, key=lambda t: abs(frame_idx - t))[:marked]
-        for t, shelved in list(self._tracked.items()):
+        for t in list(self._tracked):
             back = t - frame_idx if reverse else frame_idx - t
             if t in pinned or t in anchors or 0 <= back <= min(features, pointers):
                 continue
-            memory = shelved.get()
+            memory = self._tracked[t]
             if back < 0 or back > max(pointers, features):
                 self.drop_tracked(t)
             elif memory.features is not None and back > features:
@@ -115,7 +120,7 @@ class MemoryBank:
     def memories(self) -> Iterator[tuple[bool, Memory]]:
         """All records as (is conditioning, memory): conditioning frames first."""
         yield from ((True, memory) for memory in self.conditioning.values())
-        yield from ((False, shelved.get()) for shelved in self._tracked.values())
+        yield from ((False, memory) for memory in self._tracked.values())
 
     def clear(self) -> None:
         """Forget everything."""

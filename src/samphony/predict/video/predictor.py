@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from samphony.errors import StateError
+from samphony.errors import ConfigError, StateError
 from samphony.media.video import open_video
-from samphony.model.base import SAM2Base, non_overlapping
+from samphony.model.base import SAM2Base
 from samphony.predict.ready import require_weights
 from samphony.predict.video.answering import frame_result, prompt
 from samphony.predict.video.engine import Engine
+from samphony.predict.video.official_engine import OfficialEngine, overrides_a_step
+from samphony.predict.video.official_helpers import OfficialHelpers, State
 from samphony.predict.video.options import VideoOptions
 from samphony.predict.video.policies import OFFICIAL, MemoryPolicy
 from samphony.predict.video.prompts import check_frame, mask_prompt, point_prompt
@@ -24,8 +27,13 @@ from samphony.predict.video.propagation import Begin, Direction, frame_range, pa
 from samphony.predict.video.results import FrameResult
 from samphony.predict.video.saving import load_session, refer, save_session
 from samphony.predict.video.session import VideoSession
+from samphony.predict.video.state_session import session_of
+from samphony.predict.video.state_view import hand_over
 from samphony.predict.video.stream import VideoStream
 from samphony.predict.video.tracked_object import ObjectId, PointPrompt
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _OPTIONS = frozenset(f.name for f in fields(VideoOptions))
 _RETURNS_MODEL = frozenset({"to", "eval", "train", "cuda", "cpu", "float", "half", "bfloat16", "requires_grad_"})
@@ -34,24 +42,34 @@ Official = tuple[int, list[ObjectId], Tensor]
 """(frame index, object ids, logits (N,1,H,W) at the video's size)."""
 
 
-class SAM2VideoPredictor:
+class SAM2VideoPredictor(OfficialHelpers):
     """Track objects through a video.
 
     Every attribute of the network can be reached through the predictor (``predictor.image_encoder``,
     ``predictor.load_state_dict``), and every option read and set (``predictor.non_overlap_masks = True``).
 
+    Subclasses may override any public method and any of the official steps (``_get_image_feature``, ``track_step``, …):
+    frames then go through those. ``inference_state`` is what :meth:`init_state` gives, or a dict of the official keys.
+
     Args:
         model: the network.
         options: behaviour; the defaults give the official numbers.
         policy: which memories are recalled and which mask is kept, for all objects without one of their own.
+        changes: fields of :class:`VideoOptions`, set on top of ``options``.
     """
 
     model: SAM2Base
     options: VideoOptions
     policy: MemoryPolicy
 
-    def __init__(self, model: SAM2Base, options: VideoOptions | None = None, policy: MemoryPolicy = OFFICIAL) -> None:
-        for name, value in (("model", model), ("options", options or VideoOptions()), ("policy", policy)):
+    def __init__(
+        self, model: SAM2Base, options: VideoOptions | None = None, policy: MemoryPolicy = OFFICIAL, **changes: Any
+    ) -> None:
+        unknown = sorted(changes.keys() - _OPTIONS)
+        if unknown:
+            raise ConfigError(f"{type(self).__name__}: unknown arguments {', '.join(unknown)}")
+        options = replace(options or VideoOptions(), **changes)
+        for name, value in (("model", model), ("options", options), ("policy", policy)):
             object.__setattr__(self, name, value)
 
     @classmethod
@@ -81,18 +99,26 @@ class SAM2VideoPredictor:
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _OPTIONS:
             self.options = replace(self.options, **{name: value})
-        elif name in {"model", "options", "policy"} or name in type(self).__dict__ or not hasattr(self.model, name):
+        elif name in {"model", "options", "policy"} or hasattr(type(self), name) or not hasattr(self.model, name):
             object.__setattr__(self, name, value)
         else:
             setattr(self.model, name, value)
 
-    def with_options(self, **options: Any) -> SAM2VideoPredictor:
+    def with_options(self, **options: Any) -> Self:
         """A predictor over the same network with some options changed."""
-        return SAM2VideoPredictor(self.model, replace(self.options, **options), self.policy)
+        other = copy.copy(self)
+        object.__setattr__(other, "options", replace(self.options, **options))
+        return other
 
     @property
     def _engine(self) -> Engine:
-        return Engine(self.model, self.options)
+        return OfficialEngine(self) if overrides_a_step(self) else Engine(self.model, self.options)
+
+    def _session(self, inference_state: State) -> VideoSession:
+        session = session_of(inference_state, self.model.device, self.model.image_size, self.policy)
+        if overrides_a_step(self):
+            hand_over(session)
+        return session
 
     # Sessions
 
@@ -162,7 +188,7 @@ class SAM2VideoPredictor:
     @torch.inference_mode()
     def add_new_points_or_box(
         self,
-        inference_state: VideoSession,
+        inference_state: State,
         frame_idx: int,
         obj_id: ObjectId,
         points: Any = None,
@@ -186,29 +212,31 @@ class SAM2VideoPredictor:
         Raises:
             PromptError: a prompt that cannot be used; the session is left as it was.
         """
-        frame_idx = check_frame(inference_state, frame_idx)
+        session = self._session(inference_state)
+        frame_idx = check_frame(session, frame_idx)
         given = point_prompt(
-            inference_state,
+            session,
             points,
             labels,
             box,
             clear_old_points=clear_old_points,
             normalize_coords=normalize_coords,
         )
-        return self._prompt(inference_state, frame_idx, obj_id, given, None, add=not clear_old_points)
+        return self._prompt(session, frame_idx, obj_id, given, None, add=not clear_old_points)
 
     def add_new_points(self, *args: Any, **kwargs: Any) -> Official:
         """Old name of :meth:`add_new_points_or_box`."""
         return self.add_new_points_or_box(*args, **kwargs)
 
     @torch.inference_mode()
-    def add_new_mask(self, inference_state: VideoSession, frame_idx: int, obj_id: ObjectId, mask: Any) -> Official:
+    def add_new_mask(self, inference_state: State, frame_idx: int, obj_id: ObjectId, mask: Any) -> Official:
         """Give an object's mask (H,W) on a frame; any size, stretched to the model's input.
 
         Returns and raises as :meth:`add_new_points_or_box`.
         """
-        frame_idx = check_frame(inference_state, frame_idx)
-        return self._prompt(inference_state, frame_idx, obj_id, None, mask_prompt(inference_state, mask))
+        session = self._session(inference_state)
+        frame_idx = check_frame(session, frame_idx)
+        return self._prompt(session, frame_idx, obj_id, None, mask_prompt(session, mask))
 
     def _prompt(
         self,
@@ -228,18 +256,19 @@ class SAM2VideoPredictor:
 
     @torch.inference_mode()
     def clear_all_prompts_in_frame(
-        self, inference_state: VideoSession, frame_idx: int, obj_id: ObjectId, need_output: bool = True
+        self, inference_state: State, frame_idx: int, obj_id: ObjectId, need_output: bool = True
     ) -> Official | None:
         """Remove an object's prompts on a frame; what they gave becomes an ordinary tracked memory.
 
         An id that does not exist changes nothing (officially it would create an object that cannot be tracked).
         """
-        frame_idx = check_frame(inference_state, frame_idx)
-        o = inference_state.objects.get(obj_id)
+        session = self._session(inference_state)
+        frame_idx = check_frame(session, frame_idx)
+        o = session.objects.get(obj_id)
         if o is not None:
-            inference_state.remember()
+            session.remember()
             o.clear_prompts(frame_idx)
-        return self._shown(inference_state, frame_idx) if need_output else None
+        return self._shown(session, frame_idx) if need_output else None
 
     def _shown(self, session: VideoSession, frame_idx: int) -> Official:
         is_conditioning = any(frame_idx in o.pending_conditioning for o in session.objects.values())
@@ -247,7 +276,7 @@ class SAM2VideoPredictor:
 
     @torch.inference_mode()
     def remove_object(
-        self, inference_state: VideoSession, obj_id: ObjectId, strict: bool = False, need_output: bool = True
+        self, inference_state: State, obj_id: ObjectId, strict: bool = False, need_output: bool = True
     ) -> tuple[list[ObjectId], list[tuple[int, Tensor]]]:
         """Forget an object.
 
@@ -257,7 +286,7 @@ class SAM2VideoPredictor:
         Raises:
             StateError: the id does not exist, and ``strict`` is set.
         """
-        session = inference_state
+        session = self._session(inference_state)
         if obj_id not in session.objects:
             if strict:
                 raise StateError(
@@ -265,26 +294,28 @@ class SAM2VideoPredictor:
                 )
             return session.obj_ids, []
         session.remember()
-        frames = session.objects.pop(obj_id).prompted_frames
+        frames = session.objects[obj_id].prompted_frames
+        del session.objects[obj_id]
         if not session.objects or not need_output:
             return session.obj_ids, []
         return session.obj_ids, [(t, self._shown(session, t)[2]) for t in frames]
 
-    def reset_state(self, inference_state: VideoSession) -> None:
+    def reset_state(self, inference_state: State) -> None:
         """Forget all objects; the video stays open."""
-        inference_state.remember()
-        inference_state.reset()
+        session = self._session(inference_state)
+        session.remember()
+        session.reset()
 
     # Tracking
 
-    def propagate_in_video_preflight(self, inference_state: VideoSession) -> None:
+    def propagate_in_video_preflight(self, inference_state: State) -> None:
         """Make memories of the prompts; tracking does it by itself."""
         self._check_options()
-        prepare(self._engine, inference_state)
+        prepare(self._engine, self._session(inference_state))
 
     def propagate_in_video(
         self,
-        inference_state: VideoSession,
+        inference_state: State,
         start_frame_idx: int | None = None,
         max_frame_num_to_track: int | None = None,
         reverse: bool = False,
@@ -301,12 +332,10 @@ class SAM2VideoPredictor:
             MediaError: a frame cannot be decoded. What was tracked is kept; go on behind it with ``start_frame_idx``.
         """
         self.propagate_in_video_preflight(inference_state)
-        frames = frame_range(inference_state, start_frame_idx, max_frame_num_to_track, reverse)
-        engine = self._engine
-        for frame_idx, answers in run_pass(
-            engine, inference_state, frames, reverse=reverse, live=False, begin="anywhere"
-        ):
-            logits = engine.video_logits(inference_state, [memory for _, memory in answers])
+        session, engine = self._session(inference_state), self._engine
+        frames = frame_range(session, start_frame_idx, max_frame_num_to_track, reverse)
+        for frame_idx, answers in run_pass(engine, session, frames, reverse=reverse, live=False, begin="anywhere"):
+            logits = engine.video_logits(session, [memory for _, memory in answers])
             yield frame_idx, [o.obj_id for o, _ in answers], logits
 
     def track(
@@ -331,7 +360,7 @@ class SAM2VideoPredictor:
         """
         prepare(self._engine, session)
         first = check_frame(session, first)
-        last = len(session.source) - 1 if last is None else check_frame(session, last)
+        last = session.length - 1 if last is None else check_frame(session, last)
         for reverse, frames, begin in passes(session, direction, start, first, last, start_at_prompt):
             if direction == "both" and not reverse:
                 pin(session, self.model.config, start)
@@ -344,11 +373,6 @@ class SAM2VideoPredictor:
         engine = self._engine
         for frame_idx, answers in run_pass(engine, session, frames, reverse=reverse, live=True, begin=begin):
             yield frame_result(engine, session, frame_idx, answers)
-
-    @staticmethod
-    def _apply_non_overlapping_constraints(pred_masks: Tensor) -> Tensor:
-        """Logits (N,1,H,W), each pixel left to one object; the official evaluation script calls it by this name."""
-        return non_overlapping(pred_masks)
 
     def _check_options(self) -> None:
         if self.options.clear_non_cond_mem_around_input:

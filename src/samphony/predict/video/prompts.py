@@ -16,7 +16,7 @@ from samphony.predict.video.tracked_object import PointPrompt
 
 def check_frame(session: VideoSession, frame_idx: Any) -> int:
     """The frame number as int. Raises :class:`PromptError` outside the video."""
-    count = len(session.source)
+    count = session.length
     if isinstance(frame_idx, bool) or not isinstance(frame_idx, (int, np.integer)):
         raise PromptError(f"frame_idx must be an integer, got {frame_idx!r}")
     if not 0 <= frame_idx < count:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from typing import Literal
 
@@ -14,7 +14,6 @@ from samphony.media.video_prefetch import prefetch
 from samphony.model.config import SAM2Config
 from samphony.predict.video.engine import Engine
 from samphony.predict.video.memory_bank import Memory
-from samphony.predict.video.preprocess import model_input
 from samphony.predict.video.session import VideoSession
 from samphony.predict.video.tracked_object import TrackedObject
 
@@ -74,10 +73,7 @@ def run_pass(
     """
     objects = list(session.objects.values())
 
-    def load(frame_idx: int) -> tuple[int, Tensor]:
-        return frame_idx, model_input(session.source.read(frame_idx), session.image_size)
-
-    with closing(prefetch(load, frames)) as pictures:
+    with closing(_pictures(session, frames)) as pictures:
         for frame_idx, picture in pictures:
             if live:
                 objects = list(session.objects.values())
@@ -99,6 +95,20 @@ def run_pass(
             yield frame_idx, answers
 
 
+def _pictures(session: VideoSession, frames: Sequence[int]) -> Generator[tuple[int, Tensor | None], None, None]:
+    """Frames with their pictures, decoded ahead; None for those that a script has given, which are read when due."""
+    if session.images is not None:
+        for frame_idx in frames:
+            yield frame_idx, None
+        return
+
+    def load(frame_idx: int) -> tuple[int, Tensor]:
+        return frame_idx, session.picture(frame_idx)
+
+    with closing(prefetch(load, frames)) as pictures:
+        yield from pictures
+
+
 def prepare(engine: Engine, session: VideoSession) -> None:
     """Make memories of all pending prompts. Raises :class:`StateError` where there is nothing to track."""
     if not session.objects:
@@ -114,7 +124,7 @@ def prepare(engine: Engine, session: VideoSession) -> None:
 
 def frame_range(session: VideoSession, start: int | None, max_frames: int | None, reverse: bool) -> Sequence[int]:
     """Frames of a pass, by the official rules: ``max_frames`` more than the first, none in reverse from frame 0."""
-    count = len(session.source)
+    count = session.length
     if start is None:
         start = min(max(t, 0) for o in session.objects.values() for t in o.bank.conditioning)
     elif start < 0:

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from samphony.errors import StateError
 from samphony.media.video import FrameSource
-from samphony.model.features import ImageFeatures
-from samphony.predict.video.archive import Archive
+from samphony.predict.video.archive import Archive, ArchivedShelf
 from samphony.predict.video.memory_bank import MemoryBank
 from samphony.predict.video.options import VideoOptions
 from samphony.predict.video.policies import MemoryPolicy
+from samphony.predict.video.preprocess import model_input
 from samphony.predict.video.tracked_object import ObjectId, TrackedObject
 
 
-class VideoSession(Mapping[str, Any]):
-    """The state of one video. Scripts that index the official state dict find its keys here, read-only.
+class VideoSession(MutableMapping[str, Any]):
+    """The state of one video. Scripts that use the official state dict find its keys here (see ``state_view.py``).
 
     Attributes:
         source: the frames, decoded on demand.
+        images: normalised frames that a script has put in the place of the decoded ones, else None.
         num_frames: their number, or None in a stream of unknown length.
         objects: by id, in the order in which they were added.
-        features: the image features of the last frame looked at, as (frame, features).
+        features: image features by frame, as (normalised frame (1,3,S,S), features); those of the last frame looked at.
+        official: the official state of the objects, once a script has asked for it; then it owns them.
+        extras: what scripts have put into the state under keys of their own.
     """
 
     def __init__(
@@ -38,6 +43,7 @@ class VideoSession(Mapping[str, Any]):
         offload_state_to_cpu: bool = False,
     ) -> None:
         self.source = source
+        self.images: Any = None
         self.num_frames: int | None = num_frames
         self.height: int = source.height
         self.width: int = source.width
@@ -46,12 +52,31 @@ class VideoSession(Mapping[str, Any]):
         self.offload_video_to_cpu: bool = offload_video_to_cpu
         self.offload_state_to_cpu: bool = offload_state_to_cpu
         self.storage_device: torch.device = torch.device("cpu") if offload_state_to_cpu else device
-        self.objects: dict[ObjectId, TrackedObject] = {}
-        self.features: tuple[int, ImageFeatures] | None = None
+        self.objects: MutableMapping[ObjectId, TrackedObject] = {}
+        self.features: dict[int, tuple[Any, Any]] = {}
+        self.official: dict[str, Any] | None = None
+        self.extras: dict[str, Any] = {}
         budget = options.ram_budget if options.history == "spill" else None
         self.archive = Archive(budget, options.spill_folder)
         self._undo_depth = options.undo_depth
         self._snapshots: list[dict[ObjectId, TrackedObject]] = []
+
+    # Frames
+
+    @property
+    def length(self) -> int:
+        """Frames that can be prompted and tracked."""
+        return len(self.source) if self.num_frames is None else self.num_frames
+
+    def picture(self, frame_idx: int) -> Tensor:
+        """A frame as the network takes it, (3,S,S)."""
+        if self.images is None:
+            return model_input(self.source.read(frame_idx), self.image_size)
+        return self.images[frame_idx]
+
+    def keep_features(self, frame_idx: int, picture: Tensor, features: Any) -> None:
+        """Keep the features of a frame in the place of those of other frames."""
+        self.features = {frame_idx: (picture, features)}
 
     # Objects
 
@@ -69,7 +94,7 @@ class VideoSession(Mapping[str, Any]):
 
     def new_object(self, obj_id: ObjectId, policy: MemoryPolicy) -> TrackedObject:
         """An object that is not in the session yet: it joins once its first prompt has succeeded."""
-        return TrackedObject(obj_id, MemoryBank(self.archive), policy)
+        return TrackedObject(obj_id, MemoryBank(ArchivedShelf(self.archive)), policy)
 
     def reset(self) -> None:
         """Forget all objects; frames and features stay."""
@@ -89,30 +114,53 @@ class VideoSession(Mapping[str, Any]):
         """
         if not self._snapshots:
             raise StateError("there is no prompt to undo")
-        self.objects = self._snapshots.pop()
+        self.objects.clear()
+        self.objects.update(self._snapshots.pop())
 
     def forget_snapshots(self) -> None:
         """Nothing before now can be undone any more."""
         self._snapshots.clear()
 
-    # The official state dict, read-only
+    def __deepcopy__(self, memo: dict[int, Any]) -> VideoSession:
+        """A session that goes its own way from here; frames and frozen records are shared."""
+        other = copy.copy(self)
+        other.objects = {obj_id: o.copy() for obj_id, o in self.objects.items()}
+        other.features = dict(self.features)
+        other.official = None
+        other.extras = copy.deepcopy(self.extras, memo)
+        other._snapshots = []
+        return other
+
+    # The official state dict
 
     def __getitem__(self, key: str) -> Any:
-        from samphony.predict.video.state_view import KEYS
+        from samphony.predict.video.state_view import read
 
-        if key not in KEYS:
-            raise KeyError(f"{key!r} is not a key of the official inference state; its keys are {', '.join(KEYS)}")
-        return KEYS[key](self)
+        return read(self, key)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        from samphony.predict.video.state_view import write
+
+        write(self, key, value)
+
+    def __delitem__(self, key: str) -> None:
+        if key in self.extras:
+            del self.extras[key]
+        elif key in self:
+            raise StateError(f"{key!r} of the inference state cannot be removed; replace its value instead")
+        else:
+            raise KeyError(key)
 
     def __iter__(self) -> Iterator[str]:
         from samphony.predict.video.state_view import KEYS
 
-        return iter(KEYS)
+        return iter((*KEYS, *self.extras))
 
     def __len__(self) -> int:
-        from samphony.predict.video.state_view import KEYS
+        return sum(1 for _ in self)
 
-        return len(KEYS)
+    def __contains__(self, key: object) -> bool:
+        return any(key == known for known in self)
 
     __hash__ = object.__hash__
 

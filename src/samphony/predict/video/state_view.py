@@ -1,83 +1,74 @@
-"""The official inference state, as scripts index it: built when asked for, read-only."""
+"""The official inference state, as scripts index and change a session.
+
+Plain facts are read and set on the session itself. Asking for what belongs to objects (``output_dict_per_obj`` and the
+like) hands the objects over to an official dict: from then on it owns them, whatever a script does to it takes effect,
+and, as officially, everything stays in memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+import torch
 
-from samphony.predict.video.memory_bank import Memory, MemoryBank
-from samphony.predict.video.preprocess import model_input
-from samphony.predict.video.tracked_object import TrackedObject
+from samphony.predict.video.frame_inputs import FrameInputs
+from samphony.predict.video.official_objects import PER_OBJECT, OfficialObjects
 
 if TYPE_CHECKING:
     from samphony.predict.video.session import VideoSession
 
+_ATTRIBUTES = {
+    "num_frames": "num_frames",
+    "offload_video_to_cpu": "offload_video_to_cpu",
+    "offload_state_to_cpu": "offload_state_to_cpu",
+    "video_height": "height",
+    "video_width": "width",
+    "device": "device",
+    "storage_device": "storage_device",
+    "cached_features": "features",
+}
+_OF_OBJECTS = ("constants", "obj_id_to_idx", "obj_idx_to_id", "obj_ids", *PER_OBJECT)
 
-class FrameInputs(Sequence[Tensor]):
-    """The normalised frames (3,S,S), each decoded when it is indexed."""
-
-    def __init__(self, session: VideoSession) -> None:
-        self._session = session
-
-    def __len__(self) -> int:
-        return len(self._session.source)
-
-    @overload
-    def __getitem__(self, index: int) -> Tensor: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Tensor]: ...
-    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        frame = model_input(self._session.source[index], self._session.image_size)
-        return frame if self._session.offload_video_to_cpu else frame.to(self._session.device)
+KEYS = ("images", *_ATTRIBUTES, *_OF_OBJECTS)
+"""The keys of the official state."""
 
 
-class Records(Mapping[int, dict[str, Any]]):
-    """Memories of one shelf by frame, each as the official record."""
-
-    def __init__(self, frames: Sequence[int], get: Callable[[int], Memory | None]) -> None:
-        self._frames = dict.fromkeys(frames)
-        self._get = get
-
-    def __getitem__(self, frame_idx: int) -> dict[str, Any]:
-        memory = self._get(frame_idx) if frame_idx in self._frames else None
-        if memory is None:
-            raise KeyError(frame_idx)
-        return {
-            "maskmem_features": memory.features,
-            "maskmem_pos_enc": None if memory.position is None else [memory.position],
-            "pred_masks": memory.low_res_masks,
-            "obj_ptr": memory.pointer,
-            "object_score_logits": memory.object_score,
-        }
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._frames)
-
-    def __len__(self) -> int:
-        return len(self._frames)
+def read(session: VideoSession, key: str) -> Any:
+    """The value of a key of the official state, or of a script's own."""
+    if key == "images":
+        return FrameInputs(session) if session.images is None else session.images
+    if key in _ATTRIBUTES:
+        return getattr(session, _ATTRIBUTES[key])
+    if key == "obj_ids" and session.official is None:
+        return session.obj_ids
+    if key in _OF_OBJECTS:
+        return hand_over(session)[key]
+    if key in session.extras:
+        return session.extras[key]
+    raise KeyError(f"{key!r} is not a key of the official inference state; its keys are {', '.join(KEYS)}")
 
 
-def _outputs(bank: MemoryBank) -> dict[str, Records]:
-    return {
-        "cond_frame_outputs": Records(list(bank.conditioning), bank.conditioning.get),
-        "non_cond_frame_outputs": Records(list(bank.tracked_frames), bank.tracked),
-    }
+def write(session: VideoSession, key: str, value: Any) -> None:
+    """Set a key of the official state, or one of a script's own."""
+    if key == "images":
+        session.images = value
+    elif key in _ATTRIBUTES:
+        is_device = key in ("device", "storage_device")
+        setattr(session, _ATTRIBUTES[key], torch.device(value) if is_device else value)
+    elif key in _OF_OBJECTS:
+        hand_over(session)[key] = value
+    else:
+        session.extras[key] = value
 
 
-def _pending(o: TrackedObject) -> dict[str, Records]:
-    return {
-        "cond_frame_outputs": Records(list(o.pending_conditioning), o.pending_conditioning.get),
-        "non_cond_frame_outputs": Records(list(o.pending_corrections), o.pending_corrections.get),
-    }
-
-
-def _each(session: VideoSession, view: Callable[[TrackedObject], Any]) -> dict[int, Any]:
-    """A value for each object by its place, as the official state keeps them."""
-    return {place: view(o) for place, o in enumerate(session.objects.values())}
+def hand_over(session: VideoSession) -> dict[str, Any]:
+    """The official dict of a session's objects, which owns them from now on."""
+    if session.official is None:
+        official: dict[str, Any] = {"obj_ids": [], "constants": _constants(session)}
+        objects = OfficialObjects(official)
+        objects.update(session.objects)
+        session.objects, session.official = objects, official
+    return session.official
 
 
 def _constants(session: VideoSession) -> dict[str, Any]:
@@ -86,26 +77,3 @@ def _constants(session: VideoSession) -> dict[str, Any]:
             if memory.position is not None:
                 return {"maskmem_pos_enc": [memory.position]}
     return {}
-
-
-KEYS: dict[str, Callable[[VideoSession], Any]] = {
-    "images": FrameInputs,
-    "num_frames": lambda s: s.num_frames,
-    "offload_video_to_cpu": lambda s: s.offload_video_to_cpu,
-    "offload_state_to_cpu": lambda s: s.offload_state_to_cpu,
-    "video_height": lambda s: s.height,
-    "video_width": lambda s: s.width,
-    "device": lambda s: s.device,
-    "storage_device": lambda s: s.storage_device,
-    "point_inputs_per_obj": lambda s: _each(s, lambda o: {t: p.inputs for t, p in o.points.items()}),
-    "mask_inputs_per_obj": lambda s: _each(s, lambda o: dict(o.masks)),
-    "cached_features": lambda s: {} if s.features is None else {s.features[0]: s.features[1]},
-    "constants": _constants,
-    "obj_id_to_idx": lambda s: {obj_id: place for place, obj_id in enumerate(s.objects)},
-    "obj_idx_to_id": lambda s: dict(enumerate(s.objects)),
-    "obj_ids": lambda s: s.obj_ids,
-    "output_dict_per_obj": lambda s: _each(s, lambda o: _outputs(o.bank)),
-    "temp_output_dict_per_obj": lambda s: _each(s, _pending),
-    "frames_tracked_per_obj": lambda s: _each(s, lambda o: {t: {"reverse": r} for t, r in o.tracked.items()}),
-}
-"""The documented keys of the official state."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -43,11 +44,11 @@ class TrackedObject:
     obj_id: ObjectId
     bank: MemoryBank
     policy: MemoryPolicy = OFFICIAL
-    points: dict[int, PointPrompt] = field(default_factory=dict)
-    masks: dict[int, Tensor] = field(default_factory=dict)
-    pending_conditioning: dict[int, Memory] = field(default_factory=dict)
-    pending_corrections: dict[int, Memory] = field(default_factory=dict)
-    tracked: dict[int, bool] = field(default_factory=dict)
+    points: MutableMapping[int, PointPrompt] = field(default_factory=dict)
+    masks: MutableMapping[int, Tensor] = field(default_factory=dict)
+    pending_conditioning: MutableMapping[int, Memory] = field(default_factory=dict)
+    pending_corrections: MutableMapping[int, Memory] = field(default_factory=dict)
+    tracked: MutableMapping[int, bool] = field(default_factory=dict)
     pinned: range = range(0)
     """Tracked frames that are never forgotten, since a later pass in the other direction reads them."""
 
@@ -63,7 +64,7 @@ class TrackedObject:
             tracked=dict(self.tracked),
         )
 
-    def pending(self, is_conditioning: bool) -> dict[int, Memory]:
+    def pending(self, is_conditioning: bool) -> MutableMapping[int, Memory]:
         """The pending answers of one kind."""
         return self.pending_conditioning if is_conditioning else self.pending_corrections
 
