@@ -1,0 +1,30 @@
+"""Attention in blocks gives the numbers of attention in one piece."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from samphony.model.attention import BLOCK, attend, attend_narrow
+
+
+@pytest.mark.parametrize("keys", [7, BLOCK, BLOCK + 1, 2 * BLOCK + 300])
+@pytest.mark.parametrize("scale", [0.3, 40.0], ids=["flat", "sharp"])
+def test_narrow_values_in_blocks(keys: int, scale: float) -> None:
+    torch.manual_seed(keys)
+    q, k = torch.randn(1, 2, BLOCK + 5, 8) * scale, torch.randn(1, 2, keys, 8)
+    v = torch.randn(1, keys, 3)
+    want = F.scaled_dot_product_attention(q, k, v[:, None].expand(-1, 2, -1, -1), scale=1.0)
+    with torch.no_grad():
+        got = attend_narrow(q, k, v)
+    torch.testing.assert_close(got, want, atol=2e-5, rtol=2e-5)
+
+
+def test_masked_keys_do_not_count() -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 3, n, 4) for n in (5, 6, 6))
+    mask = torch.tensor([[True] * 4 + [False] * 2, [True] * 6])
+    got = attend(q, k, v, mask)
+    torch.testing.assert_close(got[0], attend(q[:1], k[:1, :, :4], v[:1, :, :4])[0])
+    torch.testing.assert_close(got[1], attend(q[1:], k[1:], v[1:])[0])
