@@ -7,7 +7,6 @@ import importlib.resources
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -16,22 +15,6 @@ import pytest
 from samphony.compat.install import install_as_sam2
 from samphony.compat.names import MODULES
 from samphony.errors import StateError
-
-
-@pytest.fixture
-def clean_imports() -> Iterator[None]:
-    """Take away afterwards what the test has installed."""
-    finders = list(sys.meta_path)
-    yield
-    sys.meta_path[:] = finders
-    for name in [n for n in sys.modules if n == "sam2" or n.startswith("sam2.")]:
-        del sys.modules[name]
-
-
-@pytest.fixture
-def installed(clean_imports: None) -> None:
-    """samphony stands in for sam2."""
-    install_as_sam2()
 
 
 def run_python(code: str, *paths: Path) -> str:
@@ -63,7 +46,7 @@ def test_the_usual_imports_give_ours(installed: None) -> None:
 
     assert build_sam2 is samphony.predict.build.build_sam2
     assert SAM2ImagePredictor is samphony.predict.image.SAM2ImagePredictor
-    assert SAM2Base is samphony.model.base.SAM2Base
+    assert issubclass(SAM2Base, samphony.model.base.SAM2Base)
 
 
 @pytest.mark.parametrize(("module", "name"), [(module, name) for module, names in MODULES.items() for name in names])
@@ -79,7 +62,7 @@ def test_every_parent_in_the_table_exists(module: str) -> None:
 def test_submodules_are_reached_through_the_package(installed: None) -> None:
     import sam2
 
-    assert sam2.modeling.sam2_base.SAM2Base.__module__ == "samphony.model.base"
+    assert sam2.modeling.sam2_base.SAM2Base.__module__ == "samphony.compat.base"
     assert "modeling" in dir(sam2)
     assert "build_sam2" in dir(sam2.build_sam)
 
@@ -167,6 +150,5 @@ def test_official_configuration_files_are_where_packages_look(installed: None) -
     assert list(sam2.__path__) == [str(place)]
     for config, _weights in HF_MODEL_ID_TO_FILENAMES.values():
         text = (place / config).read_text()
-        assert f"name: {Path(config).stem}\n" in text
-        assert "_target_: samphony.compat.instantiate.model_from_config\n" in text
+        assert "_target_: sam2.modeling.sam2_base.SAM2Base\n" in text
     assert (importlib.resources.files("sam2") / "sam2_hiera_b+.yaml").is_file()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from samphony.media.masks import (
@@ -19,6 +22,9 @@ from samphony.media.masks import (
     mask_boxes,
     small_components,
 )
+from samphony.predict.automatic.crops import EDGE_TOLERANCE, make_crops
+
+Boxes = TypeVar("Boxes", Tensor, npt.NDArray[Any])
 
 
 def mask_to_rle_pytorch(tensor: Tensor) -> list[Rle]:
@@ -48,9 +54,45 @@ def batched_mask_to_box(masks: Tensor) -> Tensor:
     return torch.from_numpy(mask_boxes(_bool(masks))).to(masks.device)
 
 
-def box_xyxy_to_xywh(box_xyxy: Tensor) -> Tensor:
-    """Boxes (…,4): corners → corner and size."""
-    return torch.cat((box_xyxy[..., :2], box_xyxy[..., 2:] - box_xyxy[..., :2]), dim=-1)
+def box_xyxy_to_xywh(box_xyxy: Boxes) -> Boxes:
+    """Boxes (…,4), a tensor or an array: corners → corner and size."""
+    boxes = copy.deepcopy(box_xyxy)
+    boxes[..., 2:] -= boxes[..., :2]
+    return boxes
+
+
+def generate_crop_boxes(
+    im_size: tuple[int, ...], n_layers: int, overlap_ratio: float
+) -> tuple[list[list[int]], list[int]]:
+    """Boxes of the whole picture (H,W) and of its crops, as x0 y0 x1 y1, and the layer of each."""
+    crops = make_crops((im_size[0], im_size[1]), n_layers, overlap_ratio)
+    return [list(crop.box) for crop in crops], [crop.layer for crop in crops]
+
+
+def is_box_near_crop_edge(
+    boxes: Tensor, crop_box: Sequence[int], orig_box: Sequence[int], atol: float = EDGE_TOLERANCE
+) -> Tensor:
+    """Which boxes (N,4), in pixels of the crop, end near an edge of the crop that is no edge of the picture."""
+    boxes = uncrop_boxes_xyxy(boxes, crop_box).float()
+    near_crop = (boxes - boxes.new_tensor(crop_box)).abs() <= atol
+    near_picture = (boxes - boxes.new_tensor(orig_box)).abs() <= atol
+    return (near_crop & ~near_picture).any(dim=1)
+
+
+def uncrop_boxes_xyxy(boxes: Tensor, crop_box: Sequence[int]) -> Tensor:
+    """Boxes (…,4) in pixels of a crop → of the picture."""
+    return boxes + boxes.new_tensor([*crop_box[:2], *crop_box[:2]])
+
+
+def uncrop_points(points: Tensor, crop_box: Sequence[int]) -> Tensor:
+    """Points (…,2) in pixels of a crop → of the picture."""
+    return points + points.new_tensor(crop_box[:2])
+
+
+def uncrop_masks(masks: Tensor, crop_box: Sequence[int], orig_h: int, orig_w: int) -> Tensor:
+    """Masks (…,h,w) of a crop → of the picture, 0 around it."""
+    x0, y0, x1, y1 = crop_box
+    return F.pad(masks, (x0, orig_w - x1, y0, orig_h - y1))
 
 
 def calculate_stability_score(masks: Tensor, mask_threshold: float, threshold_offset: float) -> Tensor:

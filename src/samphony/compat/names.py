@@ -7,6 +7,7 @@ from __future__ import annotations
 
 _MODEL = "samphony.model"
 _PREDICT = "samphony.predict"
+_COMPAT = "samphony.compat"
 _AMG = "samphony.compat.amg"
 _MISC = "samphony.compat.misc"
 
@@ -49,38 +50,69 @@ _DOORS: dict[str, dict[str, str]] = {
 
 _NETWORK: dict[str, dict[str, str]] = {
     "sam2.modeling": {},
-    "sam2.modeling.sam2_base": {"SAM2Base": f"{_MODEL}.base", "NO_OBJ_SCORE": f"{_MODEL}.base"},
+    "sam2.modeling.sam2_base": {
+        "SAM2Base": f"{_COMPAT}.base",
+        "NO_OBJ_SCORE": f"{_MODEL}.base",
+        **_from(f"{_COMPAT}.decoder", "MLP", "MaskDecoder", "PromptEncoder", "TwoWayTransformer"),
+        **_from(f"{_COMPAT}.sam2_utils", "get_1d_sine_pe", "select_closest_cond_frames"),
+    },
     "sam2.modeling.sam2_utils": {
-        "MLP": f"{_MODEL}.layers",
+        **_from(f"{_COMPAT}.decoder", "DropPath", "MLP"),
         "LayerNorm2d": f"{_MODEL}.layers",
-        "DropPath": f"{_MODEL}.layers",
-        "get_1d_sine_pe": f"{_MODEL}.position:sine_position_1d",
+        "mask_to_box": _MISC,
+        **_from(
+            f"{_COMPAT}.sam2_utils",
+            "get_1d_sine_pe",
+            "get_activation_fn",
+            "get_clones",
+            "get_next_point",
+            "sample_box_points",
+            "sample_one_point_from_error_center",
+            "sample_random_points_from_errors",
+            "select_closest_cond_frames",
+        ),
     },
     "sam2.modeling.position_encoding": {
         "PositionEmbeddingRandom": f"{_MODEL}.position",
-        "PositionEmbeddingSine": "samphony.compat.position",
+        "PositionEmbeddingSine": f"{_COMPAT}.position",
     },
     "sam2.modeling.memory_attention": {
-        "MemoryAttention": f"{_MODEL}.memory_attention",
-        "MemoryAttentionLayer": f"{_MODEL}.memory_attention",
-        "RoPEAttention": f"{_MODEL}.memory_attention",
+        **_from(f"{_COMPAT}.memory", "MemoryAttention", "MemoryAttentionLayer", "RoPEAttention"),
+        **_from(f"{_COMPAT}.sam2_utils", "get_activation_fn", "get_clones"),
     },
-    "sam2.modeling.memory_encoder": _from(
-        f"{_MODEL}.memory_encoder", "CXBlock", "Fuser", "MaskDownSampler", "MemoryEncoder"
-    ),
+    "sam2.modeling.memory_encoder": {
+        **_from(f"{_COMPAT}.memory", "CXBlock", "Fuser", "MaskDownSampler", "MemoryEncoder"),
+        "DropPath": f"{_COMPAT}.decoder",
+        "LayerNorm2d": f"{_MODEL}.layers",
+        "get_clones": f"{_COMPAT}.sam2_utils",
+    },
     "sam2.modeling.backbones": {},
-    "sam2.modeling.backbones.hieradet": _from(f"{_MODEL}.hiera", "Hiera", "MultiScaleAttention", "MultiScaleBlock"),
-    "sam2.modeling.backbones.image_encoder": _from(f"{_MODEL}.image_encoder", "FpnNeck", "ImageEncoder"),
-    "sam2.modeling.backbones.utils": _from(f"{_MODEL}.hiera", "PatchEmbed", "window_partition", "window_unpartition"),
+    "sam2.modeling.backbones.hieradet": {
+        **_from(f"{_COMPAT}.backbone", "Hiera", "MultiScaleAttention", "MultiScaleBlock", "PatchEmbed", "do_pool"),
+        **_from(f"{_MODEL}.hiera", "window_partition", "window_unpartition"),
+        **_from(f"{_COMPAT}.decoder", "DropPath", "MLP"),
+    },
+    "sam2.modeling.backbones.image_encoder": {
+        "FpnNeck": f"{_COMPAT}.backbone",
+        "ImageEncoder": f"{_MODEL}.image_encoder",
+    },
+    "sam2.modeling.backbones.utils": {
+        "PatchEmbed": f"{_COMPAT}.backbone",
+        **_from(f"{_MODEL}.hiera", "window_partition", "window_unpartition"),
+    },
     "sam2.modeling.sam": {},
-    "sam2.modeling.sam.mask_decoder": {"MaskDecoder": f"{_MODEL}.mask_decoder"},
+    "sam2.modeling.sam.mask_decoder": {
+        **_from(f"{_COMPAT}.decoder", "MLP", "MaskDecoder"),
+        "LayerNorm2d": f"{_MODEL}.layers",
+    },
     "sam2.modeling.sam.prompt_encoder": {
-        "PromptEncoder": f"{_MODEL}.prompt_encoder",
+        "PromptEncoder": f"{_COMPAT}.decoder",
+        "LayerNorm2d": f"{_MODEL}.layers",
         "PositionEmbeddingRandom": f"{_MODEL}.position",
     },
     "sam2.modeling.sam.transformer": {
-        **_from(f"{_MODEL}.two_way_transformer", "Attention", "TwoWayAttentionBlock", "TwoWayTransformer"),
-        "RoPEAttention": f"{_MODEL}.memory_attention",
+        **_from(f"{_COMPAT}.decoder", "Attention", "MLP", "TwoWayAttentionBlock", "TwoWayTransformer"),
+        "RoPEAttention": f"{_COMPAT}.memory",
     },
 }
 
@@ -89,6 +121,7 @@ _UTILS: dict[str, dict[str, str]] = {
     "sam2.utils.amg": {
         "build_all_layer_point_grids": f"{_PREDICT}.automatic.grids:layer_grids",
         "build_point_grid": f"{_PREDICT}.automatic.grids:point_grid",
+        **_from(f"{_COMPAT}.mask_data", "MaskData", "batch_iterator"),
         **_from(
             _AMG,
             "area_from_rle",
@@ -96,9 +129,14 @@ _UTILS: dict[str, dict[str, str]] = {
             "box_xyxy_to_xywh",
             "calculate_stability_score",
             "coco_encode_rle",
+            "generate_crop_boxes",
+            "is_box_near_crop_edge",
             "mask_to_rle_pytorch",
             "remove_small_regions",
             "rle_to_mask",
+            "uncrop_boxes_xyxy",
+            "uncrop_masks",
+            "uncrop_points",
         ),
     },
     "sam2.utils.misc": _from(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
@@ -10,7 +11,10 @@ from samphony.model.position import sine_position_2d
 
 
 class PositionEmbeddingSine(nn.Module):
-    """Sine code (B,num_pos_feats,h,w) of a feature map (B,·,h,w), with the constants of every released model."""
+    """Sine code (B,num_pos_feats,h,w) of a feature map (B,·,h,w), with the constants of every released model.
+
+    ``warmup_cache``, ``image_size`` and ``strides`` are accepted and change nothing: tables are made when first used.
+    """
 
     def __init__(
         self,
@@ -18,6 +22,9 @@ class PositionEmbeddingSine(nn.Module):
         temperature: int = 10000,
         normalize: bool = True,
         scale: float | None = None,
+        warmup_cache: bool = True,
+        image_size: int = 1024,
+        strides: Sequence[int] = (4, 8, 16, 32),
     ) -> None:
         super().__init__()
         if temperature != 10000 or not normalize or scale not in (None, 2 * math.pi):

@@ -151,7 +151,7 @@ class SAM2Base(nn.Module):
         """The embedding of a picture without a past, (B,C,h,w)."""
         embedding = features["vision_features"]
         if not self.config.directly_add_no_mem_embed:
-            raise ValueError("directly_add_no_mem_embed=false is not a behaviour of any released model")
+            return embedding
         return embedding + self.no_mem_embed.reshape(1, -1, 1, 1)
 
     # ------------------------------------------------------------------ condition on memories
@@ -167,6 +167,8 @@ class SAM2Base(nn.Module):
             the conditioned embedding (B,C,h,w).
         """
         if recall is None or not (recall.spatial or recall.pointers):
+            if not self.config.directly_add_no_mem_embed:
+                raise ValueError("directly_add_no_mem_embed=false is not supported in videos; no released model has it")
             return self.no_memory_embedding(features)
         memory = self._memory_tokens(recall)
         embedding = features["vision_features"]

@@ -7,6 +7,8 @@ is attended to.
 
 from __future__ import annotations
 
+import re
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -178,6 +180,25 @@ class Hiera(nn.Module):
             if i in self.stage_ends:
                 out.append(x.permute(0, 3, 1, 2))
         return out
+
+    @property
+    def channel_list(self) -> list[int]:
+        """Official name: channels of the stages, deep to shallow."""
+        return list(self.channels[::-1])
+
+    def get_num_layers(self) -> int:
+        """Blocks, as fine-tuning scripts count layers."""
+        return len(self.blocks)
+
+    def get_layer_id(self, layer_name: str) -> int:
+        """The layer that a parameter belongs to, for rates that fall towards the input.
+
+        0 for position codes and patches, i + 1 for block i, one more than there are blocks for anything else.
+        """
+        if "pos_embed" in layer_name or "patch_embed" in layer_name:
+            return 0
+        block = re.search(r"blocks\.(\d+)", layer_name)
+        return int(block[1]) + 1 if block else self.get_num_layers() + 1
 
     def _position(self, h: int, w: int, dtype: torch.dtype) -> Tensor:
         """Global code, enlarged bicubically, plus the window code repeated: (1,h,w,C)."""

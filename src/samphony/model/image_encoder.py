@@ -51,11 +51,15 @@ class FpnNeck(nn.Module):
         for i in range(last, -1, -1):
             level = self.convs[last - i](xs[i])
             if i in self.fpn_top_down_levels and above is not None:
-                level = level + F.interpolate(above.float(), scale_factor=2.0, mode="nearest")
+                level = self.fuse(level, above)
             levels[i] = above = level
         if self.norms is not None:
             levels = [norm(level) for norm, level in zip(self.norms, levels, strict=True)]
         return levels, [self.position_encoding(level) for level in levels]
+
+    def fuse(self, level: Tensor, above: Tensor) -> Tensor:
+        """Add the coarser level, enlarged by repetition."""
+        return level + F.interpolate(above.float(), scale_factor=2.0, mode="nearest")
 
     def position_encoding(self, level: Tensor) -> Tensor:
         """The sine code that belongs to a level, (1,C,h,w)."""
