@@ -21,7 +21,7 @@ from samphony.weights.save import save_weights
 
 
 def test_one_click_takes_the_best_of_three(tiny_model: SAM2Base, photo: np.ndarray) -> None:
-    result = segment(photo, points=[(40, 24)], model=tiny_model)
+    result = segment(photo, points=[(40, 24)], model=tiny_model, min_area=0)
     assert result.masks.shape == (1, 48, 80)
     assert result.masks.dtype == bool
     assert result.low_res_logits.shape == (1, 16, 16)
@@ -41,12 +41,30 @@ def test_candidates_come_best_first(tiny_model: SAM2Base, photo: np.ndarray) -> 
 
 
 def test_a_single_mask_for_clear_prompts(tiny_model: SAM2Base, photo: np.ndarray) -> None:
-    result = segment(photo, points=[(40, 24), (5, 5)], labels=[1, 0], model=tiny_model)
+    result = segment(photo, points=[(40, 24), (5, 5)], labels=[1, 0], model=tiny_model, min_area=0)
     predictor = SAM2ImagePredictor(tiny_model)
     predictor.set_image(photo)
     masks, _, _ = predictor.predict(np.array([(40, 24), (5, 5)]), np.array([1, 0]), multimask_output=False)
     np.testing.assert_array_equal(result.masks, masks > 0)
     assert result.labels.tolist() == [1, 0]
+
+
+def test_shown_masks_are_tidy_but_for_what_was_clicked(
+    tiny_model: SAM2Base, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speckled = np.zeros((2, 1, 48, 80), np.float32)  # two objects
+    speckled[:, 0, 10:40, 10:60] = 1
+    speckled[:, 0, 20, 20] = 0
+    speckled[:, 0, 4, 70] = speckled[:, 0, 6, 74] = 1
+    answer = (speckled, np.ones((2, 1), np.float32), np.zeros((2, 1, 16, 16), np.float32))
+    monkeypatch.setattr(SAM2ImagePredictor, "predict", lambda self, **prompts: answer)
+    clicks = {"points": [[(70, 4), (30, 30)], [(74, 6), (20, 20)]], "labels": [[1, 1], [1, 0]]}
+
+    first, second = segment(photo, model=tiny_model, **clicks).masks  # type: ignore[arg-type]
+    assert (first[4, 70], first[6, 74], first[20, 20]) == (True, False, True)
+    assert (second[4, 70], second[6, 74], second[20, 20]) == (False, True, False)
+    raw = segment(photo, model=tiny_model, min_area=0, **clicks)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(raw.masks, speckled[:, 0] > 0)
 
 
 BOXES = [(24, 12, 56, 36), (0, 0, 20, 20)]
@@ -89,6 +107,7 @@ def test_low_res_logits_refine(tiny_model: SAM2Base, photo: np.ndarray) -> None:
         ({"points": [(1, 2)], "labels": [1, 0]}, PromptError, "label"),
         ({"labels": [1], "boxes": BOXES[0]}, PromptError, "point"),
         ({"boxes": (9, 9, 3, 3)}, PromptError, "box"),
+        ({"points": [(1, 2)], "min_area": 40}, PromptError, "min_area must be a share"),
         ({"points": [(1, 2)], "photo": "nowhere.jpg"}, MediaError, "nowhere.jpg"),
         ({"points": [(1, 2)], "model": "tinny"}, ConfigError, "tinny"),
     ],

@@ -18,6 +18,7 @@ from samphony.files import replacing
 from samphony.media.masks import BoolArray, encode_rle, mask_boxes, save_mask
 from samphony.media.overlay import UInt8Array, cutout, draw_boxes, draw_clicks, draw_masks
 from samphony.media.photo import ChannelOrder, PhotoLike, load_photo, save_photo
+from samphony.media.regions import SHOWN_MIN_AREA, tidy_mask
 
 if TYPE_CHECKING:
     from samphony.model.base import SAM2Base
@@ -39,11 +40,11 @@ class Segmentation:
     image: UInt8Array
     """(H, W, 3), RGB, upright."""
     masks: BoolArray
-    """(N, H, W)."""
+    """(N, H, W), without specks and holes below ``min_area``."""
     scores: FloatArray
     """(N,), the model's own estimate of each mask's IoU, 0 … 1."""
     low_res_logits: FloatArray
-    """(N, 4h, 4w); ``low_res_logits[i]`` can be given back as ``mask`` to refine mask i with more clicks."""
+    """(N, 4h, 4w), as the model gave them; ``low_res_logits[i]``, given back as ``mask``, refines mask i with more clicks."""
     name: str = "photo"
     """Stem of the photo's file; names the files of ``save``."""
     points: FloatArray = field(default_factory=lambda: _no_rows(2))
@@ -144,6 +145,7 @@ def segment(
     device: str | None = None,
     channel_order: ChannelOrder = "rgb",
     candidates: bool = False,
+    min_area: float = SHOWN_MIN_AREA,
 ) -> Segmentation:
     """Segment objects in a photo.
 
@@ -158,6 +160,8 @@ def segment(
         device: such as ``"cpu"`` or ``"cuda"``; by default CUDA where there is one.
         channel_order: ``"bgr"`` for arrays from OpenCV.
         candidates: give all three masks that the model proposes for each prompt, best first, instead of one.
+        min_area: specks and holes of a mask below this share of the photo are removed and filled, unless they hold a
+            click; 0 gives the masks as the model makes them.
 
     Returns:
         A mask for each object (with ``candidates``, three for each).
@@ -170,6 +174,8 @@ def segment(
     image = load_photo(photo, channel_order=channel_order)
     if points is None and boxes is None and mask is None:
         raise PromptError("give at least one of points, boxes and mask")
+    if not 0 <= min_area < 1:
+        raise PromptError(f"min_area must be a share of the photo, from 0 to below 1, got {min_area}")
     coords = None if points is None else np.atleast_2d(_numbers(points, "points"))
     if coords is None:
         signs = None if labels is None else _numbers(labels, "labels")
@@ -195,14 +201,22 @@ def segment(
     best_first = np.argsort(-ious, axis=1, kind="stable")  # (B, M)
     column = best_first if candidates else best_first[:, :1]
     row = np.arange(len(ious))[:, None]
+    masks = found[row, column] > 0  # (B, M, H, W)
+    B = len(masks)
+    clicks = np.zeros((B, 0, 2)) if coords is None else coords.reshape(B, -1, 2)
+    marks = np.zeros((B, 0)) if coords is None or signs is None else signs.reshape(B, -1)
+    if min_area:
+        for several, own_clicks, own_marks in zip(masks, clicks, marks, strict=True):
+            for i, shown in enumerate(several):
+                several[i] = tidy_mask(shown, min_area, own_clicks, own_marks)
     return Segmentation(
         image=image,
-        masks=found[row, column].reshape(-1, *image.shape[:2]) > 0,
+        masks=masks.reshape(-1, *image.shape[:2]),
         scores=ious[row, column].reshape(-1),
         low_res_logits=logits[row, column].reshape(-1, *logits.shape[2:]),
         name=Path(photo).stem if isinstance(photo, (str, os.PathLike)) else "photo",
-        points=_no_rows(2) if coords is None else coords.reshape(-1, 2).astype(np.float32),
-        labels=np.zeros(0, np.int32) if coords is None or signs is None else signs.reshape(-1).astype(np.int32),
+        points=clicks.reshape(-1, 2).astype(np.float32),
+        labels=marks.reshape(-1).astype(np.int32),
         prompt_boxes=_no_rows(4) if boxes is None else np.asarray(boxes, np.float32).reshape(-1, 4),
     )
 

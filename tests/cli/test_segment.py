@@ -52,6 +52,14 @@ def test_all_outputs(square: Path, weights: Path, tmp_path: Path, capsys: pytest
         assert f"wrote {out / name}" in printed
 
 
+def test_masks_can_be_left_untidied(square: Path, weights: Path, tmp_path: Path) -> None:
+    call = ("segment", square, "--point", "40,24", "-m", weights, "--mask")
+    for name, share in (("raw", "0"), ("tidy", "0.05")):
+        assert run(*call, "-o", tmp_path / name, "--min-area", share) == 0
+        expected = segment(square, points=[(40, 24)], model=weights, min_area=float(share))
+        np.testing.assert_array_equal(load_mask(tmp_path / name / "square_mask.png"), expected.masks[0])
+
+
 def test_boxes_are_objects_and_flags_choose(square: Path, weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     boxes = ["--box", "24,12,56,36", "--box", "0,0,20,20"]
@@ -74,6 +82,7 @@ def test_out_may_be_a_picture(square: Path, weights: Path, tmp_path: Path, capsy
         (["square.png", "--point", "here"], 2, "--point must be X,Y"),
         (["square.png", "--box", "1,2,3"], 2, "--box must be X0,Y0,X1,Y1"),
         (["square.png", "--point", "1,2", "--model", "tinny"], 2, "did you mean 'tiny'"),
+        (["square.png", "--point", "1,2", "--min-area", "2"], 2, "--min-area must be a share"),
         (["nowhere.png", "--point", "1,2"], 1, "nowhere.png does not exist"),
     ],
 )

@@ -46,6 +46,12 @@ def test_the_photo_is_left_alone(photo: np.ndarray) -> None:
     assert np.array_equal(photo, before[1])
 
 
+def test_a_picture_that_cannot_be_written_is_read(photo: np.ndarray) -> None:
+    locked = photo.copy()
+    locked.flags.writeable = False  # as np.asarray of a Pillow image gives it
+    torch.testing.assert_close(SAM2Transforms(64)(locked), SAM2Transforms(64)(photo), rtol=0, atol=0)
+
+
 def test_a_batch_of_pictures(photo: np.ndarray) -> None:
     transforms = SAM2Transforms(32)
     batch = transforms.forward_batch([photo, photo[:20, :30]])

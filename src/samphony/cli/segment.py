@@ -12,6 +12,7 @@ from rich.table import Table
 
 from samphony.errors import ConfigError, PromptError
 from samphony.media.photo import save_photo
+from samphony.media.regions import SHOWN_MIN_AREA
 from samphony.segmentation import KINDS, Segmentation
 from samphony.segmentation import segment as segment_photo
 
@@ -58,6 +59,9 @@ def segment(
     json: Annotated[
         bool | None, typer.Option("--json/--no-json", help="COCO JSON with run-length codes.", show_default=False)
     ] = None,
+    min_area: Annotated[
+        float, typer.Option(help="Specks and holes below this share of the photo are cleaned away; 0 leaves them.")
+    ] = SHOWN_MIN_AREA,
     candidates: Annotated[bool, typer.Option(help="All three masks that the model proposes for a prompt.")] = False,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, … By default the best there is.", show_default=False)
@@ -71,6 +75,8 @@ def segment(
     boxes = [parse_box(text) for text in box or []]
     if not clicks and not boxes:
         raise PromptError("give at least one --point X,Y or --box X0,Y0,X1,Y1")
+    if not 0 <= min_area < 1:
+        raise ConfigError(f"--min-area must be a share of the photo, from 0 to below 1, got {min_area}")
     flags = dict(zip(KINDS, (overlay, mask, cutout, json), strict=True))
     into_file = out.suffix.lower() in _PICTURES
     if into_file and any(flags.values()):
@@ -83,6 +89,7 @@ def segment(
         model=model,
         device=device,
         candidates=candidates,
+        min_area=min_area,
     )
     files = [save_photo(out, result.overlay())] if into_file else result.save(out, chosen_kinds(flags))
     show(result, files)

@@ -52,7 +52,8 @@ class SAM2Transforms(nn.Module):
 
     def normalise(self, pixels: np.ndarray) -> Tensor:
         """RGB pixels (H,W,3), uint8 or float → (3,S,S)."""
-        picture = torch.from_numpy(pixels).permute(2, 0, 1)
+        writable = pixels if pixels.flags.writeable else pixels.copy()  # np.asarray of a Pillow image is not
+        picture = torch.from_numpy(writable).permute(2, 0, 1)
         if picture.dtype == torch.uint8:
             picture = picture.contiguous().float().div_(255.0)
         size = (self.resolution, self.resolution)

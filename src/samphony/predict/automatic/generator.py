@@ -16,6 +16,7 @@ import torch
 from samphony.errors import ConfigError
 from samphony.media.masks import BoolArray, mask_boxes
 from samphony.media.photo import ChannelOrder, PhotoLike, load_photo
+from samphony.media.regions import remove_small_regions
 from samphony.model.base import SAM2Base
 from samphony.predict.automatic.crops import Crop, make_crops
 from samphony.predict.automatic.enlarge import Enlargement
@@ -25,7 +26,6 @@ from samphony.predict.automatic.presets import find_preset
 from samphony.predict.automatic.proposals import Proposals
 from samphony.predict.automatic.propose import CropView, Filters, propose
 from samphony.predict.automatic.records import OUTPUT_MODES, MaskRecords, OutputMode, Record, make_segmentation
-from samphony.predict.automatic.regions import remove_small_regions
 from samphony.predict.automatic.report import Tally
 from samphony.predict.automatic.tiles import generate_by_tiles
 from samphony.predict.image import SAM2ImagePredictor
