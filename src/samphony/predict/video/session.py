@@ -54,7 +54,7 @@ class VideoSession(MutableMapping[str, Any]):
         self.storage_device: torch.device = torch.device("cpu") if offload_state_to_cpu else device
         self.objects: MutableMapping[ObjectId, TrackedObject] = {}
         self.features: dict[int, tuple[Any, Any]] = {}
-        self.official: dict[str, Any] | None = None
+        self.official: MutableMapping[str, Any] | None = None
         self.extras: dict[str, Any] = {}
         budget = options.ram_budget if options.history == "spill" else None
         self.archive = Archive(budget, options.spill_folder)

@@ -54,7 +54,7 @@ class StateSession(VideoSession):
         self.images = state["images"]
         self.features = state.setdefault("cached_features", {})
         self.objects = OfficialObjects(state, policy)
-        self.state = state
+        self.state = self.official = state
         state.setdefault("obj_ids", list(self.objects))
         state.setdefault("constants", {})
 

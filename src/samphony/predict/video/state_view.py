@@ -7,6 +7,7 @@ and, as officially, everything stays in memory.
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -61,7 +62,7 @@ def write(session: VideoSession, key: str, value: Any) -> None:
         session.extras[key] = value
 
 
-def hand_over(session: VideoSession) -> dict[str, Any]:
+def hand_over(session: VideoSession) -> MutableMapping[str, Any]:
     """The official dict of a session's objects, which owns them from now on."""
     if session.official is None:
         official: dict[str, Any] = {"obj_ids": [], "constants": _constants(session)}
