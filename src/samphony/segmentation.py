@@ -44,7 +44,7 @@ class Segmentation:
     scores: FloatArray
     """(N,), the model's own estimate of each mask's IoU, 0 … 1."""
     low_res_logits: FloatArray
-    """(N, 4h, 4w), as the model gave them; ``low_res_logits[i]``, given back as ``mask``, refines mask i with more clicks."""
+    """(N, 4h, 4w), as the model gave them; ``low_res_logits[i]``, given back as ``mask``, refines mask i."""
     name: str = "photo"
     """Stem of the photo's file; names the files of ``save``."""
     points: FloatArray = field(default_factory=lambda: _no_rows(2))
