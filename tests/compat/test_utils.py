@@ -10,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image
 
 from samphony.compat import amg, misc
 from samphony.compat.hub import hf_download, load_checkpoint
@@ -93,17 +92,6 @@ def test_points_are_appended() -> None:
     both = misc.concat_points(first, torch.ones(1, 2, 2), torch.zeros(1, 2))
     assert both["point_coords"][0, :, 0].tolist() == [0, 1, 1]
     assert both["point_labels"].tolist() == [[1, 0, 0]]
-
-
-def test_frames_of_a_folder(tmp_path: Path) -> None:
-    for i in range(3):
-        Image.new("RGB", (12, 8), (i * 100, 0, 0)).save(tmp_path / f"{i:05d}.jpg")
-    frames, height, width = misc.load_video_frames(str(tmp_path), 16, False)
-    assert frames.shape == (3, 3, 16, 16)
-    assert (height, width) == (8, 12)
-    assert frames[0, 0].mean() < frames[1, 0].mean() < frames[2, 0].mean()
-    with pytest.raises(ValueError, match="mean"):
-        misc.load_video_frames(str(tmp_path), 16, img_mean=(0.5, 0.5, 0.5))
 
 
 def test_position_code_as_a_module() -> None:

@@ -10,6 +10,7 @@ _PREDICT = "samphony.predict"
 _COMPAT = "samphony.compat"
 _AMG = "samphony.compat.amg"
 _MISC = "samphony.compat.misc"
+_FRAMES = "samphony.compat.video_frames"
 
 
 def _from(place: str, *names: str) -> dict[str, str]:
@@ -23,8 +24,7 @@ _DOORS: dict[str, dict[str, str]] = {
         "HF_MODEL_ID_TO_FILENAMES": "samphony.compat.hub",
         "build_sam2": f"{_PREDICT}.build",
         "build_sam2_hf": f"{_PREDICT}.build",
-        "build_sam2_video_predictor": f"{_PREDICT}.build",
-        "build_sam2_video_predictor_hf": f"{_PREDICT}.build",
+        **_from(f"{_COMPAT}.video", "build_sam2_video_predictor", "build_sam2_video_predictor_hf"),
         "_hf_download": "samphony.compat.hub:hf_download",
         "_load_checkpoint": "samphony.compat.hub:load_checkpoint",
     },
@@ -34,13 +34,11 @@ _DOORS: dict[str, dict[str, str]] = {
         "SAM2Transforms": f"{_PREDICT}.transforms",
     },
     "sam2.sam2_video_predictor": {
-        "SAM2VideoPredictor": f"{_PREDICT}.video.predictor",
-        "SAM2VideoPredictorVOS": f"{_PREDICT}.video.predictor:SAM2VideoPredictor",
-        "SAM2Base": f"{_MODEL}.base",
+        **_from(f"{_COMPAT}.video", "SAM2VideoPredictor", "SAM2VideoPredictorVOS"),
+        "SAM2Base": f"{_COMPAT}.base",
         "NO_OBJ_SCORE": f"{_MODEL}.base",
-        "concat_points": _MISC,
-        "fill_holes_in_mask_scores": _MISC,
-        "load_video_frames": _MISC,
+        **_from(_MISC, "concat_points", "fill_holes_in_mask_scores"),
+        "load_video_frames": _FRAMES,
     },
     "sam2.automatic_mask_generator": {
         "SAM2AutomaticMaskGenerator": f"{_PREDICT}.automatic",
@@ -139,14 +137,13 @@ _UTILS: dict[str, dict[str, str]] = {
             "uncrop_points",
         ),
     },
-    "sam2.utils.misc": _from(
-        _MISC,
-        "concat_points",
-        "fill_holes_in_mask_scores",
-        "get_connected_components",
-        "load_video_frames",
-        "mask_to_box",
-    ),
+    "sam2.utils.misc": {
+        **_from(_MISC, "concat_points", "fill_holes_in_mask_scores", "get_connected_components", "mask_to_box"),
+        **_from(_FRAMES, "AsyncVideoFrameLoader", "load_video_frames"),
+        "_load_img_as_tensor": f"{_FRAMES}:load_img_as_tensor",
+        "load_video_frames_from_jpg_images": f"{_FRAMES}:load_video_frames",
+        "load_video_frames_from_video_file": f"{_FRAMES}:load_video_frames",
+    },
     "sam2.utils.transforms": {"SAM2Transforms": f"{_PREDICT}.transforms"},
 }
 
