@@ -59,6 +59,9 @@ def test_clicks(tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str]
         assert item["oracle"] >= item["clicks"][0]
     mean = np.mean([item["clicks"][0] for item in result["items"]])
     assert result["summary"]["click1"] == pytest.approx(mean)
+    edges = np.mean([item["clicks_f"][0] for item in result["items"]])
+    assert result["summary"]["f1"] == pytest.approx(edges)
+    assert {"f3", "box_f"} < result["summary"].keys()
     assert sorted(p.name for p in out.glob("*.png")) == [
         f"{word}-{i}.png" for word in ("best", "worst") for i in (1, 2, 3, 4)
     ]
@@ -76,6 +79,9 @@ def test_video(tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str])
         assert [item["object_id"] for item in result["items"]] == [1, 2]
         assert all(len(item["frames_j"]) == 2 for item in result["items"])
         assert result["summary"]["jf"] == pytest.approx((result["summary"]["j"] + result["summary"]["f"]) / 2)
+    assert sorted(p.name for p in out.glob("*.png")) == [
+        f"video-{setting}-{word}-{i}.png" for setting in ("click", "mask") for word in ("best", "worst") for i in (1, 2)
+    ]
 
 
 @pytest.mark.parametrize(

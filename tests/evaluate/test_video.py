@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samphony.evaluate.video import ClipData, evaluate_clip, label_map, mean_jf
+from samphony.evaluate.video import ClipData, TrackResult, evaluate_clip, label_map, mean_jf
 
 
 def _clip() -> ClipData:
@@ -57,9 +57,12 @@ class Still:
 
 def test_masks_given_on_the_first_frames() -> None:
     tracker = Still()
-    one, seven = evaluate_clip(tracker, _clip(), "mask")
+    watched: list[TrackResult] = []
+    one, seven = evaluate_clip(tracker, _clip(), "mask", watch=lambda result, maps: watched.append(result))
+    assert watched == [one, seven]
     assert tracker.starts == {1: 0, 7: 1}
     # Object 1 on frames 1…3 (prompted and last frame left out): shifted by 2 and 4 columns of 10, then gone.
+    assert ((one.first, one.frames), (seven.first, seven.frames)) == ((0, (1, 2, 3)), (1, (2, 3)))
     assert one.frames_j == (8 / 12, 6 / 14, 0.0)
     assert one.j == pytest.approx(np.mean(one.frames_j))
     assert one.presence == pytest.approx(2 / 3)

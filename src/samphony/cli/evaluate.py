@@ -100,9 +100,10 @@ def video(
     """J, F and J&F of tracked objects: with the first mask given, and with one click.
 
     A DAVIS folder, or any other with clips. Objects of a clip are tracked together; the prompted frame and the last one
-    are not measured (official).
+    are not measured (official). The worst and the best objects are drawn: the truth's contour green, the answer's red.
     """
     from samphony.errors import ConfigError
+    from samphony.evaluate.pictures import Extremes, track_sheet
     from samphony.evaluate.report import video_rows, write_json
     from samphony.evaluate.video import Setting, TrackResult, evaluate_clip, mean_jf
     from samphony.predict.build import build_sam2_video_predictor
@@ -117,15 +118,21 @@ def video(
     if not clips:
         raise ConfigError(f"{data} has no clips; for photos use samphony evaluate clicks")
     results: dict[Setting, list[TrackResult]] = {s: [] for s in settings}
+    extremes = {s: Extremes() for s in settings}
     for records in track(clips, "clips", console=console):
         clip = _load_clip(records, console)
+
+        def keep(result: TrackResult, predicted: dict[int, NDArray[np.uint8]], clip: ClipData = clip) -> None:
+            extremes[result.setting].offer(result.jf, lambda: track_sheet(result, clip, predicted))
+
         for s in settings:
-            results[s] += evaluate_clip(predictor, clip, s)
+            results[s] += evaluate_clip(predictor, clip, s, watch=keep)
     for s, rows in results.items():
         title = "semi-supervised (first mask given)" if s == "mask" else "one click"
         _show(console, title, ["objects", "J", "F", "J&F", "presence"], video_rows(rows))
         j, f, jf = mean_jf(rows)
         write_json(out / f"video-{s}.json", {"model": model, "j": j, "f": f, "jf": jf}, rows)
+        extremes[s].save(out, f"video-{s}-")
     console.print(f"details in {out}")
 
 
@@ -204,7 +211,7 @@ def _draw_extremes(
     import torch
 
     from samphony.evaluate.clicks import ObjectResult, tight_box
-    from samphony.evaluate.report import save_comparison
+    from samphony.evaluate.pictures import save_comparison
 
     ranked = sorted((r for r in results if isinstance(r, ObjectResult)), key=lambda r: r.box)
     by_name = {record.name: record for record in records}

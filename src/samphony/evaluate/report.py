@@ -1,4 +1,4 @@
-"""What an evaluation leaves: summaries by kind and source, JSON with every item, pictures of the worst and the best."""
+"""What an evaluation leaves in numbers: summaries by kind, source and clip, JSON with every item."""
 
 from __future__ import annotations
 
@@ -10,22 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from samphony.evaluate.clicks import ObjectResult, mean_of
-from samphony.evaluate.metrics import Mask
 from samphony.evaluate.video import TrackResult, mean_jf
-from samphony.media.overlay import draw_masks
-from samphony.media.photo import save_photo
 
 Row = tuple[str, list[str]]
 """A row of a table: its name and its cells."""
 
 
 def click_columns(clicks: int) -> list[str]:
-    """Measures shown for the click protocol."""
+    """Measures shown for the click protocol: IoU, then boundary F."""
     shown = [k for k in (1, 3, 5) if k <= clicks]
-    return [*(f"click{k}" for k in shown), "box", "oracle", f"f{clicks}", "box_f", "iou_error"]
+    edges = [f"f{k}" for k in sorted({1, clicks})]
+    return [*(f"click{k}" for k in shown), "box", "oracle", *edges, "box_f", "iou_error"]
 
 
 def click_rows(results: Sequence[ObjectResult], columns: Sequence[str], by: Callable[[ObjectResult], str]) -> list[Row]:
@@ -53,19 +50,6 @@ def write_json(file: Path, summary: dict[str, Any], items: Sequence[ObjectResult
     partial = file.with_name(file.name + ".tmp")
     partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
     os.replace(partial, file)  # noqa: PTH105
-
-
-def comparison(image: NDArray[np.uint8], mask: Mask, truth: Mask) -> NDArray[np.uint8]:
-    """Picture with the true mask beside picture with the predicted one, (H,2W+4,3)."""
-    height = image.shape[0]
-    line = np.full((height, 4, 3), 255, dtype=np.uint8)
-    return np.concatenate((draw_masks(image, truth), line, draw_masks(image, mask)), axis=1)
-
-
-def save_comparison(file: Path, image: NDArray[np.uint8], mask: Mask, truth: Mask) -> None:
-    """Write `comparison` as a picture."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    save_photo(file, comparison(image, mask, truth))
 
 
 def _cells(results: Sequence[ObjectResult], columns: Sequence[str]) -> list[str]:

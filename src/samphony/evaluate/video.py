@@ -8,7 +8,7 @@ the highest logit above 0 wins.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -60,6 +60,10 @@ class TrackResult:
     j: float
     f: float
     presence: float
+    first: int
+    """The prompted frame."""
+    frames: tuple[int, ...]
+    """The measured frames."""
     frames_j: tuple[float, ...]
 
     @property
@@ -68,8 +72,14 @@ class TrackResult:
         return (self.j + self.f) / 2
 
 
-def evaluate_clip(tracker: Tracker, clip: ClipData, setting: Setting, ignore: int = 255) -> list[TrackResult]:
-    """Track the objects of a clip from their first frames on."""
+def evaluate_clip(
+    tracker: Tracker,
+    clip: ClipData,
+    setting: Setting,
+    ignore: int = 255,
+    watch: Callable[[TrackResult, dict[int, NDArray[np.uint8]]], None] | None = None,
+) -> list[TrackResult]:
+    """Track the objects of a clip from their first frames on; ``watch`` is shown each result with the label maps."""
     starts = _first_frames(clip, ignore)
     if not starts:
         return []
@@ -95,9 +105,13 @@ def evaluate_clip(tracker: Tracker, clip: ClipData, setting: Setting, ignore: in
                 j=float(np.mean(js)),
                 f=float(np.mean(fs)),
                 presence=float(np.mean(seen)),
+                first=first,
+                frames=tuple(frames),
                 frames_j=tuple(js),
             )
         )
+        if watch is not None:
+            watch(results[-1], predicted)
     return results
 
 
