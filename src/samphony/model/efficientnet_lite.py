@@ -58,8 +58,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,dim,H,W) → (B,dim_out,H/stride,W/stride)."""
-        y = x if self.expand is None else F.relu6(self.expand(x))
-        y = self.project(F.relu6(self.depthwise(y)))
+        y = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
+        y = self.project(F.relu6(self.depthwise(y), inplace=True))
         return x + self.drop_path(y) if self.residual else y
 
 
@@ -94,7 +94,8 @@ class EfficientNetLite(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Normalised pictures (B,3,H,W), H and W multiples of 32 → four features."""
-        x = F.relu6(self.stem(x))
+        # Channels-last: 1×1 convolutions are then plain products, and the neck's norms find their channels together.
+        x = F.relu6(self.stem(x.contiguous(memory_format=torch.channels_last)), inplace=True)
         features: list[Tensor] = []
         for i, block in enumerate(self.blocks):
             x = block(x)
