@@ -50,6 +50,7 @@ def test_clicks(tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str]
     assert "leftout" in shown
     assert "p1.png" in shown
     assert "4objects" in shown
+    assert not re.search(r"\d…", shown), "every number fits a terminal of 80 columns"
     result = json.loads((out / "clicks.json").read_text())
     assert result["summary"]["objects"] == len(result["items"]) == 4
     assert {item["name"] for item in result["items"]} == {"p0", "p2"}
