@@ -90,6 +90,8 @@ def _coco(folder: Path) -> None:
     }
     (folder / "annotations").mkdir()
     (folder / "annotations" / "instances.json").write_text(json.dumps(content))
+    captions = {"images": content["images"], "annotations": [{"image_id": 1, "caption": "green"}]}
+    (folder / "annotations" / "captions.json").write_text(json.dumps(captions))
     (folder / "other.json").write_text("[]")
 
 
@@ -103,7 +105,12 @@ Make = Callable[[Path], None]
         (_pairs, "pairs", ["a", "b"], ["lonely.jpg has no mask"]),
         (_davis, "davis", ["walk/00000", "walk/00001"], ["00009.png has no picture"]),
         (_youtube, "davis", ["abc/00000", "abc/00005"], []),
-        (_coco, "coco", ["instances/a.jpg"], ["other.json is not a COCO file", "names missing.jpg"]),
+        (
+            _coco,
+            "coco",
+            ["instances/a.jpg"],
+            ["other.json is not a COCO file", "names missing.jpg", "captions.json has no annotation with a segm"],
+        ),
     ],
 )
 def test_a_folder_is_recognised_and_read(

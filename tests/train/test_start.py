@@ -15,7 +15,9 @@ from samphony.cli.main import main
 from samphony.errors import ConfigError
 from samphony.model.config import EfficientNetLiteConfig
 from samphony.train.initial import imagenet_file, initial_model, localise_memory
+from samphony.train.loop import Team
 from samphony.train.recipe import load_recipe
+from samphony.train.start import _prepare_cache
 from samphony.weights.load import load_state_dict
 from tests.train.conftest import MINIATURE, drawn_records
 
@@ -58,6 +60,18 @@ def test_the_command_trains_and_goes_on(
     assert json.loads((out / "recipe.json").read_text())["stages"][0]["steps"] == 3
     assert len(list((out / "pictures").glob("*.jpg"))) == 3
     assert "sam_mask_decoder.iou_token.weight" in load_state_dict(out / "final.safetensors")
+
+
+def test_a_cache_of_another_data_set_or_size_is_refused(folder: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    changes = [f'data.cache="{cache}"', "data.format=pairs", "data.cache_size=32"]
+    first = load_recipe(None, [f'data.folder="{folder}"', *changes])
+    assert _prepare_cache(first, Team(), lambda line: None).origin == str(folder)
+    assert len(_prepare_cache(load_recipe(None, changes), Team(), pytest.fail)) == 8, "the cache alone is enough"
+    with pytest.raises(ConfigError, match=rf"was made from {folder}, not from {tmp_path}: give another one"):
+        _prepare_cache(load_recipe(None, [f'data.folder="{tmp_path}"', *changes]), Team(), pytest.fail)
+    with pytest.raises(ConfigError, match="pictures of 32 pixels, not 64"):
+        _prepare_cache(load_recipe(None, [*changes, "data.cache_size=64"]), Team(), pytest.fail)
 
 
 def test_mistakes_in_a_recipe_are_named(tmp_path: Path) -> None:

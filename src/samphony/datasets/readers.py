@@ -148,7 +148,11 @@ def coco_records(folder: Path, report: Report) -> Iterator[CocoRecord]:
             continue
         by_image: dict[Any, list[dict[str, Any]]] = {}
         for annotation in content["annotations"]:
-            by_image.setdefault(annotation.get("image_id"), []).append(annotation)
+            if annotation.get("segmentation"):
+                by_image.setdefault(annotation.get("image_id"), []).append(annotation)
+        if not by_image:
+            report(f"left out: {file} has no annotation with a segmentation")
+            continue
         for entry in content["images"]:
             path = found.get(Path(str(entry.get("file_name"))).name)
             annotations = by_image.get(entry.get("id"), [])

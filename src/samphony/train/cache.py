@@ -41,6 +41,8 @@ class PictureCache:
     images: NDArray[np.uint8]
     labels: NDArray[np.uint8]
     pictures: tuple[CachedPicture, ...]
+    origin: str = ""
+    """The folder that the pictures came from, where it is known."""
 
     @property
     def size(self) -> int:
@@ -57,8 +59,12 @@ def build_cache(
     size: int,
     report: Callable[[str], None] = print,
     workers: int = 2,
+    origin: str = "",
 ) -> PictureCache:
-    """Decode ``records`` into ``folder``; pictures that cannot be read are reported by name and left out."""
+    """Decode ``records`` into ``folder``; pictures that cannot be read are reported by name and left out.
+
+    ``origin``, the data set's own folder, is kept, so that a cache is not taken for that of another data set.
+    """
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -76,7 +82,7 @@ def build_cache(
             pictures.append(_describe(record, square[1]))
             if len(pictures) % 1000 == 0:
                 report(f"{len(pictures)} of {count} pictures cached")
-    index = {"size": size, "pictures": [asdict(picture) for picture in pictures]}
+    index = {"size": size, "origin": origin, "pictures": [asdict(picture) for picture in pictures]}
     (partial / "index.json").write_text(json.dumps(index), encoding="utf-8")
     images.flush()
     labels.flush()
@@ -97,7 +103,7 @@ def open_cache(folder: Path) -> PictureCache:
         CachedPicture(p["source"], p["kind"], p["name"], p["clip"], tuple(p["ids"]), tuple(p["areas"]))
         for p in index["pictures"]
     )
-    return PictureCache(images[: len(pictures)], labels[: len(pictures)], pictures)
+    return PictureCache(images[: len(pictures)], labels[: len(pictures)], pictures, index.get("origin", ""))
 
 
 def _squash(record: Record, size: int) -> Labelled | MediaError:

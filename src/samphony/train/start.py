@@ -69,8 +69,13 @@ def _device() -> torch.device:
 
 
 def _prepare_cache(recipe: Recipe, team: Team, report: Callable[[str], None]) -> PictureCache:
-    """Open the cache; the first process builds it when it is not there."""
+    """Open the cache; the first process builds it when it is not there.
+
+    Raises:
+        ConfigError: it cannot be built, or it holds another data set or size than the recipe asks for.
+    """
     folder = Path(recipe.data.cache)
+    origin = str(Path(recipe.data.folder).resolve()) if recipe.data.folder else ""
     if not (folder / "index.json").exists() and team.rank == 0:
         if not recipe.data.folder:
             raise ConfigError(f"data.cache {folder} does not exist yet: data.folder must say where the pictures are")
@@ -78,10 +83,18 @@ def _prepare_cache(recipe: Recipe, team: Team, report: Callable[[str], None]) ->
         if not records:
             raise ConfigError(f"data.folder {recipe.data.folder} has no pictures of format {recipe.data.format!r}")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        build_cache(records, folder, recipe.data.cache_size, report)
+        build_cache(records, folder, recipe.data.cache_size, report, origin=origin)
     if team.size > 1:
         dist.barrier()
-    return open_cache(folder)
+    cache = open_cache(folder)
+    remedy = "give another one (--set data.cache=FOLDER) or delete it"
+    if origin and cache.origin and cache.origin != origin:
+        raise ConfigError(f"data.cache {folder} was made from {cache.origin}, not from {origin}: {remedy}")
+    if cache.size != recipe.data.cache_size:
+        raise ConfigError(
+            f"data.cache {folder} has pictures of {cache.size} pixels, not {recipe.data.cache_size}: {remedy}"
+        )
+    return cache
 
 
 def _split_of(recipe: Recipe, cache: PictureCache) -> Split:
