@@ -7,6 +7,8 @@ import pytest
 
 import samphony.build_sam
 import samphony.sam2_video_predictor
+from samphony.automatic_mask_generator import SAM2AutomaticMaskGenerator as OfficialGenerator
+from samphony.errors import ConfigError
 from samphony.model.base import SAM2Base
 from samphony.predict.image import SAM2ImagePredictor
 from samphony.sam2_image_predictor import SAM2ImagePredictor as OfficialDoor
@@ -27,6 +29,20 @@ def test_the_official_image_door_says_that_it_does_not_clean(tiny_model: SAM2Bas
         masks[name] = predictor.predict(point_coords=[[40, 30]], point_labels=[1])[0]
     np.testing.assert_array_equal(masks["door"], masks["plain"])
     assert (masks["cleaned"] != masks["plain"]).any()
+
+
+def test_the_official_mask_generator_takes_settings_with_a_released_model(
+    tiny_model: SAM2Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from samphony.predict import build
+
+    monkeypatch.setattr(build, "build_sam2_hf", lambda _model_id, **_: tiny_model)
+    generator = OfficialGenerator.from_pretrained("facebook/sam2.1-hiera-tiny", device="cpu", points_per_side=5)
+    assert isinstance(generator, OfficialGenerator)
+    assert len(generator.point_grids[0]) == 25
+    assert generator.clean_regions is False
+    with pytest.raises(ConfigError, match="unknown argument points"):
+        OfficialGenerator.from_pretrained("facebook/sam2.1-hiera-tiny", points=5)
 
 
 def test_builders_and_video_door_are_ours() -> None:

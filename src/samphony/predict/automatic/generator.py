@@ -135,7 +135,7 @@ class SAM2AutomaticMaskGenerator:
         preset = kwargs.pop("preset", None)
         building = {name: kwargs.pop(name) for name in BUILDER_ARGUMENTS if name in kwargs}
         settings = {**({} if preset is None else find_preset(preset).arguments()), **kwargs}
-        unknown = set(settings) - set(inspect.signature(cls).parameters)
+        unknown = set(settings) - set(inspect.signature(SAM2AutomaticMaskGenerator).parameters)
         if unknown:
             raise ConfigError(f"unknown argument {', '.join(sorted(unknown))}")
         return cls(build_sam2_hf(model_id, **building), **settings)
