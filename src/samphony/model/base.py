@@ -101,6 +101,11 @@ class SAM2Base(nn.Module):
         """Cells per side of the image embedding."""
         return self.config.embedding_size
 
+    @property
+    def sam_prompt_embed_dim(self) -> int:
+        """Channels of the image embedding and of prompts, by their official name."""
+        return self.hidden_dim
+
     # Official scripts read and change behaviour as attributes of the model (``memory_temporal_stride_for_eval``):
     # these are the fields of the configuration, and a change must not go by unnoticed.
 

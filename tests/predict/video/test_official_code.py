@@ -199,9 +199,10 @@ class Streaming(SAM2VideoPredictor):
     """As packages derive it: a state of its own, one frame at a time, and a step that says more."""
 
     def __init__(self, fill_hole_area: int = 0, keep: int = 16, **more: Any) -> None:
+        self.keep = keep  # before the base is made, as some do
+        self.non_overlap_masks = True  # officially the base sets its own afterwards
         super().__init__(**more)
         self.fill_hole_area = fill_hole_area
-        self.keep = keep
         self.seen: list[int] = []
 
     def init_state(self, video_path: Any, **more: Any) -> Any:

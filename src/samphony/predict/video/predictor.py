@@ -97,7 +97,10 @@ class SAM2VideoPredictor(OfficialHelpers):
         return value
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _OPTIONS:
+        if "model" not in vars(self):  # a subclass, before it calls our __init__, which then decides on the options
+            if name not in _OPTIONS:
+                object.__setattr__(self, name, value)
+        elif name in _OPTIONS:
             self.options = replace(self.options, **{name: value})
         elif name in {"model", "options", "policy"} or hasattr(type(self), name) or not hasattr(self.model, name):
             object.__setattr__(self, name, value)
