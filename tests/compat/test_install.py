@@ -40,11 +40,11 @@ def test_the_usual_imports_give_ours(installed: None) -> None:
     from sam2.modeling.sam2_base import SAM2Base
     from sam2.sam2_image_predictor import SAM2ImagePredictor
 
+    import samphony.compat.build
     import samphony.model.base
-    import samphony.predict.build
     import samphony.predict.image
 
-    assert build_sam2 is samphony.predict.build.build_sam2
+    assert build_sam2 is samphony.compat.build.build_sam2
     assert SAM2ImagePredictor is samphony.predict.image.SAM2ImagePredictor
     assert issubclass(SAM2Base, samphony.model.base.SAM2Base)
 
@@ -112,7 +112,7 @@ def test_wins_over_an_installed_official_package(official: Path) -> None:
         "import samphony\nsamphony.install_as_sam2()\nimport sam2\nfrom sam2.build_sam import build_sam2\n"
         "print(hasattr(sam2, 'WHO'), build_sam2.__module__)"
     )
-    assert run_python(code, official) == "False samphony.predict.build"
+    assert run_python(code, official) == "False samphony.compat.build"
 
 
 def test_refuses_when_the_installed_official_package_is_imported(official: Path) -> None:

@@ -34,7 +34,7 @@ def test_a_whole_model_is_the_builders(installed: None, photo: np.ndarray) -> No
         door = SAM2ImagePredictor(network)
         door.set_image(photo)
         answers.append(door.predict(np.array([[40, 24]]), np.array([1]))[2])
-    assert np.array_equal(*answers)
+    assert np.array_equal(answers[0], answers[1])
 
 
 @pytest.mark.parametrize("name", ["tiny", "2.0-large"])

@@ -22,7 +22,7 @@ _DOORS: dict[str, dict[str, str]] = {
     "sam2": {},
     "sam2.build_sam": {
         "HF_MODEL_ID_TO_FILENAMES": "samphony.compat.hub",
-        "build_sam2": f"{_PREDICT}.build",
+        "build_sam2": f"{_COMPAT}.build",
         "build_sam2_hf": f"{_PREDICT}.build",
         **_from(f"{_COMPAT}.video", "build_sam2_video_predictor", "build_sam2_video_predictor_hf"),
         "_hf_download": "samphony.compat.hub:hf_download",
