@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 
 from samphony.cli.main import main
-from samphony.errors import ConfigError
+from samphony.errors import CheckpointError, ConfigError
 from samphony.model.config import EfficientNetLiteConfig
 from samphony.train.initial import imagenet_file, initial_model, localise_memory
 from samphony.train.loop import Team
 from samphony.train.recipe import load_recipe
-from samphony.train.start import _prepare_cache
+from samphony.train.start import _prepare_cache, start
 from samphony.weights.load import load_state_dict
 from tests.train.conftest import MINIATURE, drawn_records
 
@@ -55,11 +55,37 @@ def test_the_command_trains_and_goes_on(
         assert left.value.code == 0, capsys.readouterr().err
     shown = re.sub(r"\s+", "", capsys.readouterr().out)
     assert "bad.jpg" in shown, "bad files are named"
+    assert "3/3" in shown
+    assert f"weights:{out / 'final.safetensors'}" in shown
     steps = [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
     assert [s for i, s in enumerate(steps) if s not in steps[:i]] == [1, 2, 3]
     assert json.loads((out / "recipe.json").read_text())["stages"][0]["steps"] == 3
     assert len(list((out / "pictures").glob("*.jpg"))) == 3
     assert "sam_mask_decoder.iou_token.weight" in load_state_dict(out / "final.safetensors")
+
+
+def test_missing_weights_are_found_out_before_pictures_are_decoded(folder: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    changes = [f'data.folder="{folder}"', "data.format=pairs", f'data.cache="{cache}"', 'init="nowhere.pt"']
+    with pytest.raises(CheckpointError, match=r"nowhere\.pt"):
+        start(load_recipe(None, changes), tmp_path / "run")
+    assert not cache.exists()
+
+
+def test_a_short_run_is_logged_and_says_when_nothing_is_held_out(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("samphony.train.initial.MODELS", {"nano": MINIATURE})
+    monkeypatch.setattr("samphony.datasets.split.draw", lambda names, aliases: [])
+    changes = [f'data.folder="{folder}"', "data.format=pairs", f'data.cache="{tmp_path / "cache"}"', "init=random"]
+    changes += ["data.cache_size=64", "data.min_pixels=16", "stages=[{steps=2,size=64,batch=2}]"]
+    lines: list[str] = []
+    done: list[int] = []
+    start(load_recipe(None, changes), tmp_path / "run", lines.append).run(each=done.append)
+    assert done == [1, 2]
+    assert "no validation" in lines[-1]
+    (line,) = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert json.loads(line)["step"] == 2, "though log_every is 10"
 
 
 def test_a_cache_of_another_data_set_or_size_is_refused(folder: Path, tmp_path: Path) -> None:

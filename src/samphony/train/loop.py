@@ -98,8 +98,8 @@ class Trainer:
         """The checkpoint that a run resumes from."""
         return self.folder / "last.pt"
 
-    def run(self, until: int | None = None) -> None:
-        """Train to the end of the recipe, or to step ``until``."""
+    def run(self, until: int | None = None, each: Callable[[int], object] | None = None) -> None:
+        """Train to the end of the recipe, or to step ``until``; ``each`` is told the number of steps done."""
         end = self.recipe.steps if until is None else min(until, self.recipe.steps)
         torch.set_flush_denormal(True)  # vanishing gradients would slow a processor down a hundredfold
         while self.state.step < end:
@@ -112,6 +112,8 @@ class Trainer:
             self.state.pictures += stage.batch
             self.state.seconds += time.perf_counter() - began
             self._after(numbers, stage, end)
+            if each is not None:
+                each(self.state.step)
         self.ahead.close()
         if self.team.rank == 0 and self.state.step >= self.recipe.steps:
             self.export(self.folder / "final.safetensors")
@@ -192,7 +194,7 @@ class Trainer:
     def _after(self, numbers: dict[str, Tensor], stage: Stage, end: int) -> None:
         run, step = self.recipe.run, self.state.step
         self.log.gather(numbers)
-        if step % run.log_every == 0:
+        if step % run.log_every == 0 or step == end:
             rate = self.optimizer.param_groups[-1]["lr"]
             speed = self.state.pictures / self.state.seconds
             extra = {"rate": rate, "pictures_per_second": speed, "hours": self.state.seconds / 3600, "size": stage.size}

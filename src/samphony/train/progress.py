@@ -31,4 +31,5 @@ def follow(trainer: Trainer, console: Console) -> None:
             bar.update(task, completed=step, numbers=numbers)
 
         trainer.log.watch(show)
-        trainer.run()
+        trainer.run(each=lambda step: bar.update(task, completed=step))
+    console.print(f"weights: {trainer.folder / 'final.safetensors'}", soft_wrap=True, highlight=False, markup=False)

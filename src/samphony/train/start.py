@@ -36,8 +36,8 @@ def start(recipe: Recipe, folder: Path, report: Callable[[str], None] = print) -
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     team = Team.current()
     device = _device()
+    model = initial_model(recipe).to(device)  # missing weights are found out before pictures are decoded
     cache = _prepare_cache(recipe, team, report)
-    model = initial_model(recipe).to(device)
     if device.type == "cuda" or isinstance(model.config.trunk, EfficientNetLiteConfig):
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for module in model.modules():
@@ -57,6 +57,8 @@ def start(recipe: Recipe, folder: Path, report: Callable[[str], None] = print) -
     if any(stage.clips > 0 for stage in recipe.stages):
         clips = ClipSampler(cache, trained, photos, recipe.clips, recipe.data)
     validate = quick_validation(cache, held_out, recipe.run.validate_pictures) if recipe.run.validate_pictures else None
+    if recipe.run.validate_pictures and validate is None:
+        report("nothing is held out of so few pictures: no validation, and no best.safetensors, only final.safetensors")
     return Trainer(model, photos, recipe, folder, validate, clips)
 
 

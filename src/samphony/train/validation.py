@@ -22,12 +22,15 @@ def quick_validation(
 ) -> Callable[[SAM2Base], dict[str, float]] | None:
     """A function that scores a model on at most two objects each of ``pictures`` held-out pictures.
 
-    Groups (salient, clutter, regions, or the kinds there are) get equal parts. None when no picture is held out.
+    Groups (salient, clutter, regions, or the kinds there are) get equal parts. Frames of held-out clips, spread evenly,
+    stand in where no photo is held out. None when nothing is.
     """
+    held = [i for i, p in enumerate(cache.pictures) if held_out(p) and any(a > _LEAST for a in p.areas)]
+    photos = [i for i in held if cache.pictures[i].clip is None]
     groups: dict[str, list[int]] = {}
-    for i, p in enumerate(cache.pictures):
-        if held_out(p) and p.clip is None and any(a > _LEAST for a in p.areas):
-            groups.setdefault("clutter" if p.source in _CLUTTER else p.kind, []).append(i)
+    for i in photos or held[:: max(len(held) // pictures, 1)]:
+        p = cache.pictures[i]
+        groups.setdefault("clutter" if p.source in _CLUTTER else p.kind, []).append(i)
     wanted = [g for g in _GROUPS if g in groups] or sorted(groups)
     chosen = [(i, g) for g in wanted for i in groups[g][: max(pictures // len(wanted), 1)]]
     if not chosen:
