@@ -122,6 +122,33 @@ def test_gradients_flow_through_a_fine_tuning_script(predictor: SAM2ImagePredict
     assert all(p.grad is None for p in model.image_encoder.parameters())
 
 
+def test_a_batch_of_photos_is_one_training_step(predictor: SAM2ImagePredictor, photo: np.ndarray) -> None:
+    """One click a photo, all decoded in one call, as scripts for batches do; the finer levels are the last photo's."""
+    model = predictor.model
+    predictor.set_image_batch([photo, photo[:, ::-1].copy()])
+    _, coords, labels, _ = predictor._prep_prompts(
+        np.array([[[40, 24]], [[10, 8]]]), np.ones((2, 1)), box=None, mask_logits=None, normalize_coords=True
+    )
+    sparse, dense = model.sam_prompt_encoder(points=(coords, labels), boxes=None, masks=None)
+    given = {
+        "image_embeddings": predictor._features["image_embed"],
+        "image_pe": model.sam_prompt_encoder.get_dense_pe(),
+        "sparse_prompt_embeddings": sparse,
+        "dense_prompt_embeddings": dense,
+        "multimask_output": True,
+        "repeat_image": False,
+        "high_res_features": [level[-1].unsqueeze(0) for level in predictor._features["high_res_feats"]],
+    }
+    masks, scores, _, _ = model.sam_mask_decoder(**given)
+    full = predictor._transforms.postprocess_masks(masks, predictor._orig_hw[-1])
+    assert full.shape == (2, 3, 48, 80)
+    (full.sigmoid().mean() + scores.mean()).backward()
+    assert model.sam_mask_decoder.mask_tokens.weight.grad.abs().sum() > 0
+    for i in range(2):
+        one = {key: value[i : i + 1] if key.endswith("embeddings") else value for key, value in given.items()}
+        assert torch.allclose(model.sam_mask_decoder(**one)[0], masks[i : i + 1], atol=1e-5)
+
+
 def test_gradients_reach_the_photo_encoder_when_it_is_called_with_them(
     predictor: SAM2ImagePredictor, photo: np.ndarray
 ) -> None:
