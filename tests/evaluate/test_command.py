@@ -85,6 +85,26 @@ def test_video(tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str])
     ]
 
 
+def test_listed_clips(tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out, names = tmp_path / "davis", tmp_path / "out", tmp_path / "val.txt"
+    for clip in ("run", "walk"):
+        for t in range(3):
+            image = data / "JPEGImages/480p" / clip / f"{t:05d}.jpg"
+            _frame(image, data / "Annotations/480p" / clip / f"{t:05d}.png", shift=3 * t)
+    call = ("video", str(data), "--model", weights, "--out", str(out), "--setting", "mask", "--list", str(names))
+    names.write_text("walk\n")
+    assert _run(*call) == 0
+    assert {item["clip"] for item in json.loads((out / "video-mask.json").read_text())["items"]} == {"walk"}
+    assert not (out / "video-click.json").exists()
+    for text, message in (("walk\nfly\n", "names fly: not among 2 clips"), ("\n", "names no clips")):
+        names.write_text(text)
+        assert _run(*call) == 2
+        assert message in re.sub(r"\s+", " ", capsys.readouterr().err)
+    names.unlink()
+    assert _run(*call) == 2
+    assert "cannot be read" in re.sub(r"\s+", " ", capsys.readouterr().err)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

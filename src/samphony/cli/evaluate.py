@@ -103,6 +103,12 @@ def video(
     model: Model = "nano",
     out: Out = Path("samphony-evaluation"),
     setting: Annotated[str, typer.Option(help="mask (semi-supervised), click (one click), or both.")] = "both",
+    names: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            "--list", help="A file with the clips to take, one a line, such as DAVIS's ImageSets/2017/val.txt."
+        ),
+    ] = None,
     everything: Everything = False,
     device: Device = None,
 ) -> None:
@@ -126,6 +132,8 @@ def video(
     clips = _clips([r for r in _records(data, everything, console) if r.clip is not None])
     if not clips:
         raise ConfigError(f"{data} has no clips; for photos use samphony evaluate clicks")
+    if names is not None:
+        clips = _listed(clips, names)
     results: dict[Setting, list[TrackResult]] = {s: [] for s in settings}
     extremes = {s: Extremes() for s in settings}
     for records in track(clips, "clips", console=console):
@@ -166,6 +174,23 @@ def _clips(records: Sequence[Record]) -> list[list[Record]]:
     for record in records:
         clips.setdefault(str(record.clip), []).append(record)
     return list(clips.values())
+
+
+def _listed(clips: list[list[Record]], file: Path) -> list[list[Record]]:
+    """The clips that a file names, in its order."""
+    from samphony.errors import ConfigError
+
+    try:
+        wanted = file.read_text(encoding="utf-8").split()
+    except OSError as error:
+        raise ConfigError(f"--list {file} cannot be read: {error}") from error
+    by_name = {str(records[0].clip): records for records in clips}
+    missing = [name for name in wanted if name not in by_name]
+    if missing or not wanted:
+        raise ConfigError(
+            f"--list {file} names {', '.join(missing) or 'no clips'}: not among {len(clips)} clips of the data"
+        )
+    return [by_name[name] for name in wanted]
 
 
 def _load_clip(records: Sequence[Record], console: Console) -> ClipData:
