@@ -221,10 +221,11 @@ NANO = SAM2Config(
     hidden_dim=128,
     trunk=EfficientNetLiteConfig(),
     neck=NeckConfig(layer_norm=True),
-    prompt_encoder=PromptEncoderConfig(drawn=True),
-    mask_decoder=MaskDecoderConfig(num_heads=4, mlp_dim=512, iou_head_hidden_dim=128),
-    memory_encoder=MemoryEncoderConfig(pool=2, fuser_expansion=2),
+    prompt_encoder=PromptEncoderConfig(drawn=True, drawn_reaches=(8.0, 24.0)),
+    mask_decoder=MaskDecoderConfig(num_heads=4, mlp_dim=512, iou_head_hidden_dim=128, mixing_blocks=3),
+    memory_encoder=MemoryEncoderConfig(fuser_expansion=2),
     memory_attention=MemoryAttentionConfig(num_layers=2, dim_feedforward=512),
+    num_maskmem=4,
 )
 
 MODELS: dict[str, SAM2Config] = {
