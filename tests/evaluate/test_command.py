@@ -100,6 +100,8 @@ def test_listed_clips(tmp_path: Path, weights: str, capsys: pytest.CaptureFixtur
         names.write_text(text)
         assert _run(*call) == 2
         assert message in re.sub(r"\s+", " ", capsys.readouterr().err)
+    assert _run("clicks", str(data), "--model", weights) == 2
+    assert "has no photos; for clips use samphony evaluate video" in re.sub(r"\s+", " ", capsys.readouterr().err)
     names.unlink()
     assert _run(*call) == 2
     assert "cannot be read" in re.sub(r"\s+", " ", capsys.readouterr().err)

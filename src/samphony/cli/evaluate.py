@@ -63,13 +63,15 @@ def clicks(
     """
     import numpy as np
 
-    from samphony.errors import MediaError
+    from samphony.errors import ConfigError, MediaError
     from samphony.evaluate.clicks import ObjectResult, evaluate_picture, mean_of
     from samphony.evaluate.report import click_columns, click_rows, write_json
 
     console = Console()
-    segmenter = _segmenter(model, device)
     chosen = [r for r in _records(data, everything, console) if r.clip is None]
+    if not chosen:
+        raise ConfigError(f"{data} has no photos; for clips use samphony evaluate video")
+    segmenter = _segmenter(model, device)
     results: list[ObjectResult] = []
     seen: dict[str, int] = {}
     began = time.perf_counter()
@@ -127,13 +129,13 @@ def video(
         raise ConfigError(f"--setting must be mask, click or both, not {setting!r}")
     settings: list[Setting] = ["mask", "click"] if setting == "both" else ["mask" if setting == "mask" else "click"]
     console = Console()
-    name, weights = model_of(model)
-    predictor = build_sam2_video_predictor(name, weights, device=device)
     clips = _clips([r for r in _records(data, everything, console) if r.clip is not None])
     if not clips:
         raise ConfigError(f"{data} has no clips; for photos use samphony evaluate clicks")
     if names is not None:
         clips = _listed(clips, names)
+    model_name, weights = model_of(model)
+    predictor = build_sam2_video_predictor(model_name, weights, device=device)
     results: dict[Setting, list[TrackResult]] = {s: [] for s in settings}
     extremes = {s: Extremes() for s in settings}
     for records in track(clips, "clips", console=console):

@@ -7,6 +7,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from samphony.train.loop import Trainer
 
+_SHOWN = {
+    "loss/total": "loss",
+    "clip/loss": "clip",
+    "iou/click": "click",
+    "iou/box": "box",
+    "pictures_per_second": "per s",
+    "validation/score": "score",
+}
+"""Numbers of the log beside the bar, under names that leave room for it on 80 columns."""
+
 
 def follow(trainer: Trainer, console: Console) -> None:
     """Run to the end under a bar with the numbers that matter; other processes than the first are silent."""
@@ -15,7 +25,7 @@ def follow(trainer: Trainer, console: Console) -> None:
         return
     bar = Progress(
         TextColumn("step"),
-        BarColumn(),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[numbers]}"),
@@ -26,8 +36,7 @@ def follow(trainer: Trainer, console: Console) -> None:
         task = bar.add_task("", total=trainer.recipe.steps, completed=trainer.state.step, numbers="")
 
         def show(step: int, values: dict[str, float]) -> None:
-            wanted = ("loss/total", "clip/loss", "iou/click", "iou/box", "pictures_per_second", "validation/score")
-            numbers = "  ".join(f"{k.split('/')[-1]} {values[k]:.3f}" for k in wanted if k in values)
+            numbers = "  ".join(f"{name} {values[k]:.2f}" for k, name in _SHOWN.items() if k in values)
             bar.update(task, completed=step, numbers=numbers)
 
         trainer.log.watch(show)
