@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from samphony.model.base import SAM2Base
 from samphony.model.config import SAM2Config
 from samphony.predict.automatic import PRESETS, SAM2AutomaticMaskGenerator
 from samphony.predict.automatic import decode as decode_module
+from samphony.predict.automatic.presets import find_preset
+from samphony.predict.build import build_sam2
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -205,6 +208,22 @@ def test_predictor_is_left_empty(tiny_model: SAM2Base) -> None:
 def test_arguments_that_cannot_be(tiny_model: SAM2Base, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         SAM2AutomaticMaskGenerator(tiny_model, **arguments)
+
+
+def test_presets_ask_less_of_the_nano() -> None:
+    for name, preset in PRESETS.items():
+        nano = find_preset(name, "nano")
+        assert nano.points_per_side == preset.points_per_side
+        assert nano.pred_iou_thresh < preset.pred_iou_thresh
+        assert nano.stability_score_thresh < preset.stability_score_thresh
+        assert find_preset(name, "tiny") == preset
+
+
+def test_the_nano_finds_the_cat() -> None:
+    photo = files("samphony.assets").joinpath("cat.jpg").read_bytes()
+    generator = SAM2AutomaticMaskGenerator.from_preset(build_sam2("nano"), "balanced", points_per_side=4)
+    records = generator.generate(photo)
+    assert any(r["segmentation"][190, 130] and r["area"] > 40_000 for r in records)
 
 
 def test_presets(tiny_model: SAM2Base) -> None:

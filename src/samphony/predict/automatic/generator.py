@@ -134,16 +134,21 @@ class SAM2AutomaticMaskGenerator:
 
         preset = kwargs.pop("preset", None)
         building = {name: kwargs.pop(name) for name in BUILDER_ARGUMENTS if name in kwargs}
-        settings = {**({} if preset is None else find_preset(preset).arguments()), **kwargs}
-        unknown = set(settings) - set(inspect.signature(SAM2AutomaticMaskGenerator).parameters)
+        unknown = set(kwargs) - set(inspect.signature(SAM2AutomaticMaskGenerator).parameters)
         if unknown:
             raise ConfigError(f"unknown argument {', '.join(sorted(unknown))}")
-        return cls(build_sam2_hf(model_id, **building), **settings)
+        if preset is not None:
+            find_preset(preset)  # before anything is fetched
+        model = build_sam2_hf(model_id, **building)
+        return cls(model, **kwargs) if preset is None else cls.from_preset(model, preset, **kwargs)
 
     @classmethod
     def from_preset(cls, model: SAM2Base, preset: str = "balanced", **kwargs: Any) -> SAM2AutomaticMaskGenerator:
-        """With the settings of a preset (``fast``, ``balanced``, ``thorough``), but for those given in ``kwargs``."""
-        return cls(model, **{**find_preset(preset).arguments(), **kwargs})
+        """With the settings of a preset (``fast``, ``balanced``, ``thorough``), but for those given in ``kwargs``.
+
+        The nano's thresholds are lower than those of the released models, since it is less sure of its masks.
+        """
+        return cls(model, **{**find_preset(preset, model.config.name).arguments(), **kwargs})
 
     def generate(self, image: PhotoLike, channel_order: ChannelOrder = "rgb") -> MaskRecords:
         """Segment everything in a photo.
