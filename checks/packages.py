@@ -12,9 +12,11 @@ sam2 1.1.0 installed beside ours. What is tried:
   tiny model at 1024 pixels (minutes).
 - segment-geospatial 1.4.2: ``SamGeo2`` with points, boxes, many points, a batch of photos, and automatic masks. Its
   package imports SAM 1's at import time; an empty stand-in is given for that, and nothing of SAM 1 is tried.
-- hydra-core: ``compose`` and ``instantiate`` of an official configuration, as LangSAM does.
+- hydra-core: ``compose`` and ``instantiate`` of an official configuration, as LangSAM does; ``build_sam2`` with a
+  configuration of one's own.
 
-Weights are random, so the numbers are compared with our own door and never judged as segmentations.
+Weights are random, so the numbers are compared with our own door and never judged as segmentations. ``README.md`` lists
+what was compared with the official package by hand.
 """
 
 from __future__ import annotations

@@ -62,8 +62,8 @@ FORBIDDEN: dict[str, set[str]] = {
     "weights": {"PIL", "av", "scipy", "typer"},
     "predict": {"typer", "rich"},
 }
-GLUE = {"compat/hydra_setup.py": ("hydra",)}
-"""Where a script's environment has Hydra, it finds our configurations."""
+GLUE = {"compat/hydra_setup.py": ("hydra", "omegaconf")}
+"""Where a script's environment has Hydra, it finds our configurations and builds its own."""
 NEVER = {"torchvision", "hydra", "omegaconf", "iopath", "cv2", "sam2", "decord"}
 
 FILES = sorted(ROOT.rglob("*.py"))

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tests.compat.official_parts import instantiate, small_config, small_model
 
-from samphony.compat import build
+from samphony.compat import build, hydra_setup
 from samphony.errors import ConfigError, StateError
 from samphony.predict.ready import require_weights
 
@@ -42,7 +42,7 @@ def hydra(installed: None, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         module = ModuleType(name)
         vars(module).update(members)
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(build, "find_spec", lambda _name: True)
+    monkeypatch.setattr(hydra_setup, "find_spec", lambda _name: True)
     return asked
 
 
@@ -74,6 +74,6 @@ def test_what_hydra_does_not_know_either_is_our_error(hydra: list[Any]) -> None:
 
 
 def test_without_hydra_it_is_our_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "find_spec", lambda _name: None)
+    monkeypatch.setattr(hydra_setup, "find_spec", lambda _name: None)
     with pytest.raises(ConfigError, match="trunk"):
         build.build_sam2("tiny", device="cpu", hydra_overrides_extra=["++model.image_encoder.trunk.embed_dim=16"])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 
+from samphony.compat.hydra_setup import compose_model
 from samphony.errors import ConfigError
 from samphony.model.base import SAM2Base
 from samphony.predict import build
@@ -35,7 +35,7 @@ def build_sam2(
     through Hydra and the official constructors where Hydra is installed.
     """
     overrides = [*(POSTPROCESSING if apply_postprocessing else ()), *hydra_overrides_extra]
-    model = None if _is_known(config_file, overrides) else _compose(config_file, overrides)
+    model = None if _is_known(config_file, overrides) else compose_model(config_file, overrides)
     if model is None:
         return build.build_sam2(
             config_file,
@@ -63,22 +63,3 @@ def _is_known(config_file: Any, overrides: Sequence[str]) -> bool:
     except ConfigError:
         return False
     return True
-
-
-def _compose(config_file: str, overrides: Sequence[str]) -> SAM2Base | None:
-    """The model that Hydra makes of a configuration; None where there is no Hydra or no such configuration."""
-    if find_spec("hydra") is None:
-        return None
-    from hydra import compose
-    from hydra.errors import HydraException
-    from hydra.utils import instantiate
-    from omegaconf import OmegaConf
-
-    try:
-        config = compose(config_name=config_file, overrides=[f"++{text.lstrip('+')}" for text in overrides])
-    except HydraException:
-        return None
-    OmegaConf.resolve(config)
-    model = instantiate(config.model, _recursive_=True)
-    assert isinstance(model, SAM2Base)
-    return model

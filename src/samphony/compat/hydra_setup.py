@@ -1,9 +1,11 @@
-"""Hydra finds the configurations, as importing the official package arranges it."""
+"""The only place that knows Hydra: it finds the configurations, as importing the official package arranges it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 CONFIGS = Path(__file__).parent / "stand_in"
 """The folder that official configuration names are relative to."""
@@ -21,3 +23,20 @@ def initialise_hydra() -> None:
 
     if not GlobalHydra.instance().is_initialized():
         initialize_config_dir(str(CONFIGS), version_base="1.2")
+
+
+def compose_model(config_file: str, overrides: Sequence[str]) -> Any:
+    """The model that Hydra makes of a configuration; None where there is no Hydra or no such configuration."""
+    if find_spec("hydra") is None:
+        return None
+    from hydra import compose
+    from hydra.errors import HydraException
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    try:
+        config = compose(config_name=config_file, overrides=[f"++{text.lstrip('+')}" for text in overrides])
+    except HydraException:
+        return None
+    OmegaConf.resolve(config)
+    return instantiate(config.model, _recursive_=True)
