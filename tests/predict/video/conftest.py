@@ -9,6 +9,8 @@ from tests.golden.weights import fill
 
 from samphony.model.base import SAM2Base
 from samphony.predict.video import SAM2VideoPredictor, VideoOptions
+from samphony.predict.video.engine import Engine
+from samphony.predict.video.official_helpers import OfficialHelpers
 
 
 def make_clip(frames: int = 20, height: int = 48, width: int = 80, seed: int = 0) -> np.ndarray:
@@ -32,6 +34,17 @@ def living_model() -> SAM2Base:
     model = build_tiny()
     fill(model)
     return model.eval()
+
+
+@pytest.fixture
+def exact_memories(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memories are kept in float32, for comparing ways that differ in the order of sums.
+
+    Officially they are rounded to bfloat16, which makes a last bit into a two-hundredth where a value lies just between
+    two numbers, and the frames after it make that grow.
+    """
+    monkeypatch.setattr(Engine, "_stored", staticmethod(lambda session, features: features))
+    monkeypatch.setattr(OfficialHelpers, "_stored", staticmethod(lambda state, features: features))
 
 
 @pytest.fixture
