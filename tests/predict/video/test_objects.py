@@ -44,7 +44,7 @@ def test_together_equals_alone(living_model: SAM2Base, prompts: list[Prompt]) ->
     for obj_id in {p[0] for p in prompts}:
         alone = track(living_model, [p for p in prompts if p[0] == obj_id])
         for (_, frame), logits in alone.items():
-            torch.testing.assert_close(together[obj_id, frame], logits, atol=1e-4, rtol=0)
+            torch.testing.assert_close(together[obj_id, frame], logits, atol=1e-3, rtol=0)
 
 
 def test_one_call_for_objects_of_equal_layout(living_model: SAM2Base, predictor: SAM2VideoPredictor) -> None:
@@ -76,7 +76,7 @@ def test_unbatched_option_gives_the_same(living_model: SAM2Base) -> None:
     asked = [(1, 0, 20, 16), (2, 0, 40, 30)]
     one, many = track(living_model, asked, batch_objects=False), track(living_model, asked)
     for key, logits in one.items():
-        torch.testing.assert_close(many[key], logits, atol=1e-4, rtol=0)
+        torch.testing.assert_close(many[key], logits, atol=1e-3, rtol=0)
 
 
 def test_objects_come_and_go_while_tracking(predictor: SAM2VideoPredictor) -> None:
