@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -345,3 +346,14 @@ class TestStandsForItsModel:
         assert isinstance(predictor.model.memory_encoder, torch.nn.Identity)
         with pytest.raises(ConfigError, match="fill_hole_area"):
             predictor.fill_hole_area = -1
+
+
+def test_a_predictor_is_copied_as_itself(predictor: SAM2VideoPredictor) -> None:
+    """Of its model it offers the attributes, not the ways of copying and pickling."""
+    assert not hasattr(predictor, "__setstate__")
+    assert hasattr(predictor.model, "__setstate__")
+    twin = copy.copy(predictor)
+    assert (twin.model, twin.options) == (predictor.model, predictor.options)
+    deep = copy.deepcopy(predictor)
+    assert deep.model is not predictor.model
+    assert deep.image_size == predictor.image_size

@@ -82,7 +82,7 @@ class SAM2VideoPredictor(OfficialHelpers):
     # The predictor stands for its model and its options
 
     def __getattr__(self, name: str) -> Any:
-        if name in {"model", "options", "policy"}:
+        if name in {"model", "options", "policy"} or name.startswith("__"):  # the model's own ways of being copied
             raise AttributeError(name)
         if name in _OPTIONS:
             return getattr(self.options, name)
