@@ -11,7 +11,7 @@ SHOWN_MIN_AREA = 0.002
 """Share of a photo below which specks and holes of a mask that is shown are taken for slips.
 
 In the nano's masks of 242 objects of its validation split a quarter of the specks up to this size and half of the holes
-were right; without them boundary F rises by 0.012 after a click on salient objects and on instances, IoU hardly changes."""
+were right; without them boundary F rises by 0.012 after a click on salient objects and instances, IoU hardly moves."""
 _OF_MASK = 0.05
 """Share of the mask itself that they must not exceed: small objects may be made of small pieces."""
 
