@@ -253,6 +253,18 @@ class TestSubclass:
         assert sorted(state["scores"]) == list(range(8))
         assert own.keep == 3
 
+    def test_a_frame_is_read_once(
+        self, living_model: SAM2Base, clip: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        own = Streaming(model=living_model, keep=3)
+        state = own.init_state(clip[:5])
+        click(own, state)
+        seen: list[int] = []
+        read = state.source.read
+        monkeypatch.setattr(state.source, "read", lambda index: seen.append(index) or read(index))
+        tracked(own, state)
+        assert seen == [1, 2, 3, 4]  # the features of frame 0 are there from its prompt
+
     def test_features_from_elsewhere(self, predictor: SAM2VideoPredictor, clip: np.ndarray) -> None:
         class Shifted(SAM2VideoPredictor):
             """Looks at the frame after."""

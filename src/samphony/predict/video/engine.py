@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,9 @@ from samphony.predict.video.tracked_object import PointPrompt, TrackedObject
 
 class Engine:
     """Network and options together; all state is in the session it is given."""
+
+    takes_pictures: ClassVar[bool] = True
+    """Whether ``track`` uses a picture that was decoded ahead."""
 
     def __init__(self, model: SAM2Base, options: VideoOptions) -> None:
         self.model = model

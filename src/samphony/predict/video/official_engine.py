@@ -45,6 +45,8 @@ def overrides_a_step(predictor: OfficialHelpers) -> bool:
 class OfficialEngine(Engine):
     """Runs object by object through the predictor's own steps, over official records."""
 
+    takes_pictures = False  # ``_get_image_feature`` reads the state, as officially
+
     def __init__(self, predictor: OfficialHelpers) -> None:
         super().__init__(predictor.model, predictor.options)
         self._predictor = predictor

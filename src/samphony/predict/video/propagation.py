@@ -73,7 +73,7 @@ def run_pass(
     """
     objects = list(session.objects.values())
 
-    with closing(_pictures(session, frames)) as pictures:
+    with closing(_pictures(engine, session, frames)) as pictures:
         for frame_idx, picture in pictures:
             if live:
                 objects = list(session.objects.values())
@@ -95,9 +95,11 @@ def run_pass(
             yield frame_idx, answers
 
 
-def _pictures(session: VideoSession, frames: Sequence[int]) -> Generator[tuple[int, Tensor | None], None, None]:
-    """Frames with their pictures, decoded ahead; None for those that a script has given, which are read when due."""
-    if session.images is not None:
+def _pictures(
+    engine: Engine, session: VideoSession, frames: Sequence[int]
+) -> Generator[tuple[int, Tensor | None], None, None]:
+    """Frames with their pictures, decoded ahead; None where they are read when due, so that none is decoded twice."""
+    if session.images is not None or not engine.takes_pictures:
         for frame_idx in frames:
             yield frame_idx, None
         return
