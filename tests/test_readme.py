@@ -26,7 +26,7 @@ def blocks(language: str) -> list[str]:
 
 def test_python_blocks_run(tmp_path: Path) -> None:
     shutil.copy(SAMPLE_PHOTO, tmp_path / "photo.jpg")
-    code = "\n".join(blocks("python"))
+    code = "\n".join(blocks("python")) + "\nassert result.masks.any()\nassert records\n"  # they run, and find something
     # In a process of its own: install_as_sam2 would stay behind in this one.
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
