@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samphony.model.config import EfficientNetLiteConfig
+from samphony.model.conv import Conv2d
 from samphony.model.layers import DropPath
 
 _BN_EPS = 1e-3
@@ -50,16 +50,16 @@ class InvertedResidual(nn.Module):
     def __init__(self, dim: int, dim_out: int, kernel: int, stride: int, expansion: int, drop_path: float) -> None:
         super().__init__()
         wide = dim * expansion
-        self.expand = nn.Conv2d(dim, wide, 1) if expansion > 1 else None
-        self.depthwise = nn.Conv2d(wide, wide, kernel, stride, padding=kernel // 2, groups=wide)
-        self.project = nn.Conv2d(wide, dim_out, 1)
+        self.expand = Conv2d(dim, wide, 1) if expansion > 1 else None
+        self.depthwise = Conv2d(wide, wide, kernel, stride, padding=kernel // 2, groups=wide)
+        self.project = Conv2d(wide, dim_out, 1)
         self.residual = stride == 1 and dim == dim_out
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,dim,H,W) → (B,dim_out,H/stride,W/stride)."""
-        y = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
-        y = self.project(F.relu6(self.depthwise(y), inplace=True))
+        y = x if self.expand is None else self.expand.forward_relu6(x)
+        y = self.project(self.depthwise.forward_relu6(y))
         return x + self.drop_path(y) if self.residual else y
 
 
@@ -73,7 +73,7 @@ class EfficientNetLite(nn.Module):
     def __init__(self, config: EfficientNetLiteConfig) -> None:
         super().__init__()
         self.channels = config.channels
-        self.stem = nn.Conv2d(3, _STEM_WIDTH, 3, stride=2, padding=1)
+        self.stem = Conv2d(3, _STEM_WIDTH, 3, stride=2, padding=1)
         self.blocks = nn.ModuleList()
         self.feature_blocks: tuple[int, ...] = ()
         dim = _STEM_WIDTH
@@ -95,7 +95,7 @@ class EfficientNetLite(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """Normalised pictures (B,3,H,W), H and W multiples of 32 → four features."""
         # Channels-last: 1×1 convolutions are then plain products, and the neck's norms find their channels together.
-        x = F.relu6(self.stem(x.contiguous(memory_format=torch.channels_last)), inplace=True)
+        x = self.stem.forward_relu6(x.contiguous(memory_format=torch.channels_last))
         features: list[Tensor] = []
         for i, block in enumerate(self.blocks):
             x = block(x)
