@@ -151,7 +151,8 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,3,H,W) → (B,H/4,W/4,C)."""
-        return self.proj(x).permute(0, 2, 3, 1)
+        # Channels-last: faster here, and the tokens come out as the blocks want them, without a copy.
+        return self.proj(x.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)
 
 
 class Hiera(nn.Module):
