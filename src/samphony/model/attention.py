@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-BLOCK = 1024
-"""Queries and keys of a block: its scores, 4 MiB in float32, stay in the cache between the two products."""
+KEYS = 1024
+"""Keys of a block."""
+_LAST_CACHE = Path("/sys/devices/system/cpu/cpu0/cache/index3/size")
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
@@ -30,13 +34,27 @@ def attend_narrow(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """
     B, H, N, _ = q.shape
     out = v.new_empty(B, H, N, v.shape[-1])
-    scores = q.new_empty(min(BLOCK, N) * min(BLOCK, k.shape[2]))
+    n = min(queries_of_block(), N)
+    scores = q.new_empty(n * min(KEYS, k.shape[2]))
     for b in range(B):
         for h in range(H):
-            for start in range(0, N, BLOCK):
-                rows = slice(start, start + BLOCK)
+            for start in range(0, N, n):
+                rows = slice(start, start + n)
                 out[b, h, rows] = _attend_rows(q[b, h, rows], k[b, h], v[b], scores)
     return out
+
+
+@lru_cache(maxsize=1)
+def queries_of_block() -> int:
+    """Queries of a block: its scores stay in the cache between the two products, and long blocks make fast products.
+
+    Scores take half of the last cache, but 4 to 16 MiB (measured: 1024 queries with a cache of 8 MiB, 4096 with more).
+    """
+    try:
+        cache = int(_LAST_CACHE.read_text().strip().removesuffix("K")) << 10
+    except (OSError, ValueError):  # other systems, or no third level
+        cache = 0
+    return min(max(cache // 2, 4 << 20), 16 << 20) // (4 * KEYS)
 
 
 def _attend_rows(q: Tensor, k: Tensor, v: Tensor, buffer: Tensor) -> Tensor:
@@ -44,8 +62,8 @@ def _attend_rows(q: Tensor, k: Tensor, v: Tensor, buffer: Tensor) -> Tensor:
     n = q.shape[0]
     log_sum = q.new_full((n, 1), -torch.inf)
     summed = v.new_zeros(n, v.shape[1])
-    for start in range(0, k.shape[0], BLOCK):
-        keys, values = k[start : start + BLOCK], v[start : start + BLOCK]
+    for start in range(0, k.shape[0], KEYS):
+        keys, values = k[start : start + KEYS], v[start : start + KEYS]
         scores = buffer[: n * keys.shape[0]].view(n, -1)
         torch.mm(q, keys.t(), out=scores)
         top = scores.amax(1, keepdim=True)
