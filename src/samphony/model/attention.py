@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,28 +21,48 @@ def attend(q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> T
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
-def attend_narrow(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def attend_narrow(q: Tensor, keys: Callable[[int, int, int], Tensor], v: Tensor) -> Tensor:
     """softmax(q·kᵀ)·v for values much narrower than the keys, without gradients.
 
     The fused kernel wants values as wide as keys; here the second product costs only what the values' width asks for.
-    Keys are taken in blocks whose answers are weighed by their shares of the sum, so the scores are never whole.
+    Keys are made and taken in blocks whose answers are weighed by their shares of the sum, so neither all keys nor all
+    scores are ever there.
 
     Args:
-        q: (B,heads,N,d), already scaled. k: (B,heads,T,d). v: (B,T,dv), shared by the heads.
+        q: (B,heads,N,d), already scaled.
+        keys: called with an item of the batch and the first and last token (exclusive): keys (heads,t,d).
+        v: (B,T,dv), shared by the heads.
 
     Returns:
         (B,heads,N,dv)
     """
     B, H, N, _ = q.shape
-    out = v.new_empty(B, H, N, v.shape[-1])
+    T = v.shape[1]
+    out = v.new_zeros(B, H, N, v.shape[-1])
     n = min(queries_of_block(), N)
-    scores = q.new_empty(n * min(KEYS, k.shape[2]))
+    buffer = q.new_empty(n * min(KEYS, T))
     for b in range(B):
-        for h in range(H):
-            for start in range(0, N, n):
-                rows = slice(start, start + n)
-                out[b, h, rows] = _attend_rows(q[b, h, rows], k[b, h], v[b], scores)
+        log_sum = q.new_full((H, N, 1), -torch.inf)
+        for start in range(0, T, KEYS):
+            stop = min(start + KEYS, T)
+            k = keys(b, start, stop)
+            for h in range(H):
+                for row in range(0, N, n):
+                    rows = slice(row, row + n)
+                    _add_block(q[b, h, rows], k[h], v[b, start:stop], buffer, out[b, h, rows], log_sum[h, rows])
     return out
+
+
+def _add_block(q: Tensor, k: Tensor, v: Tensor, buffer: Tensor, summed: Tensor, log_sum: Tensor) -> None:
+    """Take a block of keys (t,d) and values (t,dv) into the answers (n,dv) and the sums of weights (n,1) of q (n,d)."""
+    scores = buffer[: len(q) * len(k)].view(len(q), -1)
+    torch.mm(q, k.t(), out=scores)
+    top = scores.amax(1, keepdim=True)
+    torch.softmax(scores, 1, out=scores)  # one pass, where a running maximum takes several
+    block_sum = top - scores.amax(1, keepdim=True).log_()  # the largest weight is 1 / Σ exp(score - top)
+    both = torch.logaddexp(log_sum, block_sum)
+    summed.mul_(log_sum.sub_(both).exp_()).addcmul_(scores @ v, block_sum.sub_(both).exp_())
+    log_sum.copy_(both)
 
 
 @lru_cache(maxsize=1)
@@ -55,21 +76,3 @@ def queries_of_block() -> int:
     except (OSError, ValueError):  # other systems, or no third level
         cache = 0
     return min(max(cache // 2, 4 << 20), 16 << 20) // (4 * KEYS)
-
-
-def _attend_rows(q: Tensor, k: Tensor, v: Tensor, buffer: Tensor) -> Tensor:
-    """(n,d), (T,d), (T,dv) → (n,dv); ``buffer`` holds the scores of a block."""
-    n = q.shape[0]
-    log_sum = q.new_full((n, 1), -torch.inf)
-    summed = v.new_zeros(n, v.shape[1])
-    for start in range(0, k.shape[0], KEYS):
-        keys, values = k[start : start + KEYS], v[start : start + KEYS]
-        scores = buffer[: n * keys.shape[0]].view(n, -1)
-        torch.mm(q, keys.t(), out=scores)
-        top = scores.amax(1, keepdim=True)
-        torch.softmax(scores, 1, out=scores)  # one pass, where a running maximum takes several
-        block_sum = top - scores.amax(1, keepdim=True).log_()  # the largest weight is 1 / Σ exp(score - top)
-        both = torch.logaddexp(log_sum, block_sum)
-        summed.mul_((log_sum - both).exp_()).addcmul_(scores @ values, (block_sum - both).exp_())
-        log_sum = both
-    return summed

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samphony.model.attention import attend, attend_narrow
+from samphony.model.attention import KEYS, attend, attend_narrow
 from samphony.model.config import MemoryAttentionConfig
 from samphony.model.linear import Linear, eager_inference
 from samphony.model.position import axial_rotary_table, rotate, rotate_halves
@@ -79,24 +79,32 @@ class RoPEAttention(nn.Module):
         then the odd ones, which makes the rotation of pairs two long vectors' work. Their products do not change.
         """
         h, w = grid
-        q, k = self._in_halves(self.q_proj, q), self._in_halves(self.k_proj, k)
+        q = self._heads(F.linear(q, *self._in_halves(self.q_proj)))
         q = rotate_halves(q.mul_(self.head_dim**-0.5), axial_rotary_table(h, w, self.head_dim, self.theta, q.device))
-        turned = k.shape[-2] - num_k_exclude_rope
-        if turned:
-            table = axial_rotary_table(h // key_pool, w // key_pool, self.head_dim, self.theta, k.device, key_pool)
-            located = torch.empty_like(k)
-            located[:, :, turned:] = k[:, :, turned:]
-            tokens = (-1, table[0].shape[0])
-            rotate_halves(k[:, :, :turned].unflatten(2, tokens), table, located[:, :, :turned].unflatten(2, tokens))
-            k = located
-        summed = attend_narrow(q, k, v)  # (B,heads,N,Cm)
+        weight, bias = self._in_halves(self.k_proj)
+        cell = axial_rotary_table(h // key_pool, w // key_pool, self.head_dim, self.theta, k.device, key_pool)
+        tokens, turned = len(cell[0]), k.shape[1] - num_k_exclude_rope
+        # A block may begin anywhere in a memory and reach over its end.
+        repeats = 1 + -(-KEYS // tokens)
+        cos, sin = (t.repeat(repeats, 1) for t in cell)
+
+        def keys(item: int, start: int, stop: int) -> Tensor:
+            made = F.linear(k[item, start:stop], weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(0, 1)
+            count = min(stop, turned) - start
+            if count > 0:
+                at = slice(start % tokens, start % tokens + count)
+                made[:, :count] = rotate_halves(made[:, :count], (cos[at], sin[at]))
+            return made
+
+        summed = attend_narrow(q, keys, v)  # (B,heads,N,Cm)
         out = summed @ self.v_proj.weight.unflatten(0, (self.num_heads, -1)).transpose(1, 2)  # (B,heads,N,d)
         return self.out_proj(out.transpose(1, 2).flatten(2) + self.v_proj.bias)
 
-    def _in_halves(self, layer: Linear, x: Tensor) -> Tensor:
-        """Project to (B,heads,T,d) with even dimensions first."""
-        order = torch.arange(layer.out_features, device=x.device).view(self.num_heads, -1, 2).transpose(1, 2).flatten()
-        return self._heads(F.linear(x, layer.weight[order], layer.bias[order]))
+    def _in_halves(self, layer: Linear) -> tuple[Tensor, Tensor]:
+        """Weight and bias of a projection with the even dimensions of each head first."""
+        order = torch.arange(layer.out_features, device=layer.weight.device)
+        order = order.view(self.num_heads, -1, 2).transpose(1, 2).flatten()
+        return layer.weight[order], layer.bias[order]
 
 
 class MemoryAttentionLayer(nn.Module):
