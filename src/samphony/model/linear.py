@@ -33,6 +33,17 @@ def eager_inference(x: Tensor) -> bool:
     )
 
 
+def may_pack(x: Tensor, weight: Tensor) -> bool:
+    """Whether a packed copy of ``weight`` may take its place for x: float32, eager, on a CPU, without gradients."""
+    return (
+        x.dtype == torch.float32
+        and weight.dtype == torch.float32
+        and eager_inference(x)
+        and not weight.is_inference()
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
 class Linear(nn.Linear):
     """``nn.Linear`` with the same parameters and the same numbers to rounding, sometimes faster."""
 
@@ -59,15 +70,8 @@ class Linear(nn.Linear):
         return self._packed[1]
 
     def _use_packed(self, x: Tensor) -> bool:
-        return (
-            x.dtype == torch.float32
-            and self.weight.dtype == torch.float32
-            and x.numel() >= MIN_ROWS * self.in_features
-            and eager_inference(x)
-            and not self.weight.is_inference()
-            and not torch.is_autocast_enabled("cpu")
-            and fastest_product().packed
-        )
+        long_enough = x.numel() >= MIN_ROWS * self.in_features
+        return long_enough and may_pack(x, self.weight) and fastest_product().packed
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)

@@ -91,10 +91,11 @@ class RoPEAttention(nn.Module):
         def keys(item: int, start: int, stop: int) -> Tensor:
             made = F.linear(k[item, start:stop], weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(0, 1)
             count = min(stop, turned) - start
-            if count > 0:
-                at = slice(start % tokens, start % tokens + count)
-                made[:, :count] = rotate_halves(made[:, :count], (cos[at], sin[at]))
-            return made
+            if count <= 0:
+                return made
+            at = slice(start % tokens, start % tokens + count)
+            located = rotate_halves(made[:, :count], (cos[at], sin[at]))
+            return located if count == stop - start else torch.cat((located, made[:, count:]), dim=1)
 
         summed = attend_narrow(q, keys, v)  # (B,heads,N,Cm)
         out = summed @ self.v_proj.weight.unflatten(0, (self.num_heads, -1)).transpose(1, 2)  # (B,heads,N,d)
