@@ -20,7 +20,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_AR
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench check-packages clean
+.PHONY: help demo test test-slow test-gpu lint bench check-packages clean
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## /  make \1|/' | column -t -s '|' 2>/dev/null \
@@ -31,6 +31,9 @@ demo: $(VENV)/.run ## segment the sample photo, track in the sample video
 
 test: $(VENV)/.test ## run the tests
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+test-gpu: $(VENV)/.test ## run the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu tests/gpu $(ARGS)
 
 test-slow: $(VENV)/.test ## run the tests that take minutes
 	$(BIN)/python -m pytest -n $(WORKERS) -m slow $(ARGS)

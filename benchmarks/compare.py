@@ -40,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"which rows; all by default: {', '.join(ROWS)}")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda: ratios alone, no share of a rate")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     unknown = set(options.rows) - set(ROWS)
@@ -47,30 +48,31 @@ def main() -> None:
         parser.error(f"no such row: {', '.join(sorted(unknown))}; rows are {', '.join(ROWS)}")
     torch.set_num_threads(options.threads)
     console = Console()
-    rate = matrix_rate()
-    console.print(f"{_processor()}, {options.threads} threads: {rate:.0f} GFLOP/s in float32 products")
+    rate = matrix_rate() if options.device == "cpu" else None
+    where = _processor() if rate else torch.cuda.get_device_name()
+    console.print(f"{where}, {options.threads} threads" + (f": {rate:.0f} GFLOP/s in float32 products" if rate else ""))
     rows = []
     for name in options.rows or ROWS:
         task, settings, rounds, work = ROWS[name]
         with console.status(name):
-            row = compare(name, task, settings, rounds, options.threads)
+            row = compare(name, task, settings, rounds, options.threads, options.device)
         rows.append((row, work))
         console.print(_line(row, work, rate))
     console.print(_table(rows, rate))
     if options.json:
-        figures = {"processor": _processor(), "threads": options.threads, "matrix_gflops": rate}
+        figures = {"processor": where, "threads": options.threads, "matrix_gflops": rate}
         options.json.write_text(json.dumps({**figures, "rows": [asdict(row) for row, _ in rows]}, indent=1) + "\n")
 
 
-def _line(row: Row, work: float | None, rate: float) -> str:
-    share = f", {work / row.ours / rate:.0%} of the rate" if work else ""
+def _line(row: Row, work: float | None, rate: float | None) -> str:
+    share = f", {work / row.ours / rate:.0%} of the rate" if work and rate else ""
     return f"{row.name}: official {row.official:.3f} s, samphony {row.ours:.3f} s, {row.ratio:.2f}×{share}"
 
 
-def _table(rows: list[tuple[Row, float | None]], rate: float) -> Table:
+def _table(rows: list[tuple[Row, float | None]], rate: float | None) -> Table:
     table = Table("", "official s", "samphony s", "ratio", "of the rate", "official MiB", "samphony MiB")
     for row, work in rows:
-        share = f"{work / row.ours / rate:.0%}" if work else ""
+        share = f"{work / row.ours / rate:.0%}" if work and rate else ""
         table.add_row(
             row.name,
             f"{row.official:.3f}",

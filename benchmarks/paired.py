@@ -57,12 +57,14 @@ class Side:
         self.process.wait()
 
 
-def compare(name: str, task: str, options: dict[str, Any], rounds: int, threads: int, warmups: int = 1) -> Row:
+def compare(
+    name: str, task: str, options: dict[str, Any], rounds: int, threads: int, device: str = "cpu", warmups: int = 1
+) -> Row:
     """Time a task on both sides in turn, each in a fresh process."""
     sides = Side("official", official_python()), Side("samphony", sys.executable)
     try:
         for side in sides:
-            side.ask(threads=threads, task=task, options={**options, "rounds": rounds + warmups})
+            side.ask(threads=threads, task=task, options={**options, "device": device, "rounds": rounds + warmups})
             for _ in range(warmups):
                 side.ask(run=True)
         answers = [[side.ask(run=True) for side in sides] for _ in range(rounds)]

@@ -18,9 +18,10 @@ from samphony.errors import CheckpointError
 from samphony.model.base import SAM2Base
 from samphony.train.cache import PictureCache
 from samphony.train.clips import ClipSampler
-from samphony.train.loop import Team, Trainer, seed_dropout, set_image_size
+from samphony.train.loop import Trainer, seed_dropout, set_image_size
 from samphony.train.photos import PhotoSampler
 from samphony.train.recipe import DataRecipe, OptimRecipe, Recipe, RunRecipe, Stage
+from samphony.train.team import Team
 from samphony.weights.load import load_state_dict
 from tests.train.conftest import MINIATURE, SIZE, miniature
 
@@ -165,6 +166,7 @@ from samphony.train.cache import open_cache
 from samphony.train.loop import Trainer
 from samphony.train.photos import PhotoSampler
 from samphony.train.recipe import *
+from samphony.train.team import Team
 from tests.train.conftest import SIZE, miniature
 torch.set_num_threads(1)
 dist.init_process_group("gloo")

@@ -28,6 +28,20 @@ def test_rates_fall_towards_the_input_and_norms_do_not_decay() -> None:
         assert decay == 0.1
 
 
+def test_the_trunks_rates_can_go_by_the_scale_of_its_tensors() -> None:
+    model = miniature()
+    trunk = model.image_encoder.trunk
+    with torch.no_grad():
+        trunk.blocks[-1].project.weight.fill_(0.1)
+        trunk.blocks[-1].project.bias.zero_()
+    recipe = OptimRecipe(lr=1.0, trunk_lr=0.5, layer_decay=0.9, trunk_by_scale=True)
+    optimizer = build_optimizer(model, recipe)
+    found = {id(p): g["lr"] for g in optimizer.param_groups for p in g["params"]}
+    assert found[id(trunk.blocks[-1].project.weight)] == pytest.approx(0.5 * 0.9 * 0.1 / 0.05)
+    assert found[id(trunk.blocks[-1].project.bias)] == pytest.approx(0.5 * 0.9 * 0.005 / 0.05), "none is left behind"
+    assert found[id(model.image_encoder.neck.convs[0].conv.bias)] == 1.0
+
+
 def test_frozen_parameters_are_left_out() -> None:
     model = miniature()
     optimizer = build_optimizer(model, OptimRecipe(freeze=("image_encoder.trunk.", "memory_")))

@@ -19,7 +19,7 @@ from samphony.model.features import ImageFeatures
 from samphony.model.memory import PointerMemory, Recall, SpatialMemory
 from samphony.model.outputs import FrameOutput
 from samphony.train.clips import ClipBatch
-from samphony.train.image_rollout import RolloutResult, correction
+from samphony.train.image_rollout import RolloutResult, correction, mean_where
 from samphony.train.losses import best_of, dice_loss, focal_loss, object_score_loss, true_iou
 from samphony.train.photos import shrink
 from samphony.train.prompts import Prompts, first_prompts
@@ -54,7 +54,7 @@ class ClipDraws:
 
     def to(self, device: torch.device) -> ClipDraws:
         """The same draws on a device."""
-        noise, box, centre = (x.to(device) for x in (self.noise, self.box, self.centre))
+        noise, box, centre = (x.to(device, non_blocking=True) for x in (self.noise, self.box, self.centre))
         return replace(self, noise=noise, box=box, centre=centre)
 
 
@@ -94,8 +94,7 @@ def clip_rollout(
         )
         loss, real = _frame_loss(out, truth, valid, present, weights)
         losses.append(loss)
-        if present.any():
-            log[f"clip/iou{t}"] = real[present].mean()
+        log[f"clip/iou{t}"] = mean_where(real, present)
         right.append(((out.object_score_logits[:, 0] > 0) == present).float().mean())
         if t == draws.correct:
             before = out.low_res_masks.detach().clamp(-32, 32)
@@ -110,8 +109,7 @@ def clip_rollout(
             loss, real = _frame_loss(out, truth, valid, present, weights)
             losses.append(loss)
             conditioning.append(t)
-            if present.any():
-                log["clip/corrected"] = real[present].mean()
+            log["clip/corrected"] = mean_where(real, present)
         past.append(out)
     total = torch.stack(losses).mean()
     log |= {"clip/object_score": torch.stack(right).mean(), "clip/loss": total.detach()}

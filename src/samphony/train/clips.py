@@ -36,12 +36,22 @@ class ClipBatch:
     masks: Tensor
     valid: Tensor
 
-    def to(self, device: torch.device) -> ClipBatch:
-        """The same clips on a device."""
-        if device.type == "cpu":
-            return self
-        images, masks, valid = (t.to(device, non_blocking=True) for t in (self.images, self.masks, self.valid))
-        return ClipBatch(images, masks, valid)
+
+@dataclass(frozen=True)
+class RawClips:
+    """Clips before they are normalised: images (T,K,3,S,S) and labels (T,K,S,S) uint8, chosen ids (K,O) uint8."""
+
+    images: Tensor
+    labels: Tensor
+    ids: Tensor
+
+    def finish(self, device: torch.device) -> ClipBatch:
+        """Move to a device, then normalise and draw the masks there."""
+        images, labels, ids = (t.to(device, non_blocking=True) for t in (self.images, self.labels, self.ids))
+        T, K = images.shape[:2]
+        masks = (labels[:, :, None] == ids[None, :, :, None, None]).flatten(1, 2)
+        valid = (labels != IGNORE)[:, :, None].expand(-1, -1, ids.shape[1], -1, -1).flatten(1, 2)
+        return ClipBatch(normalise(images.flatten(0, 1).float() / 255).unflatten(0, (T, K)), masks, valid)
 
 
 class ClipSampler:
@@ -64,14 +74,14 @@ class ClipSampler:
 
     def batch(self, seed: int, step: int, size: int, slots: Sequence[int]) -> ClipBatch:
         """The clips of the named slots of a step."""
+        return self.raw(seed, step, size, slots).finish(torch.device("cpu"))
+
+    def raw(self, seed: int, step: int, size: int, slots: Sequence[int]) -> RawClips:
+        """The clips of the named slots of a step before they are normalised: what is worth preparing ahead."""
         made = [self._clip(size, np.random.default_rng((seed, step, slot, 2))) for slot in slots]
-        images = torch.stack([images for images, _, _ in made], dim=1)  # (T,K,3,S,S)
-        labels = torch.stack([labels for _, labels, _ in made], dim=1)  # (T,K,S,S)
-        ids = torch.tensor([chosen for _, _, chosen in made], dtype=torch.uint8)  # (K,O)
-        masks = (labels[:, :, None] == ids[None, :, :, None, None]).flatten(1, 2)
-        valid = (labels != IGNORE)[:, :, None].expand(-1, -1, ids.shape[1], -1, -1).flatten(1, 2)
-        T, K = images.shape[:2]
-        return ClipBatch(normalise(images.flatten(0, 1)).unflatten(0, (T, K)), masks, valid)
+        images = torch.stack([(255 * images).round().to(torch.uint8) for images, _, _ in made], dim=1)
+        labels = torch.stack([labels for _, labels, _ in made], dim=1)
+        return RawClips(images, labels, torch.tensor([chosen for _, _, chosen in made], dtype=torch.uint8))
 
     def _clip(self, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, list[int]]:
         """Frames (T,3,S,S) in 0…1, labels (T,S,S), chosen ids; tries again until something is to be tracked."""

@@ -63,7 +63,8 @@ class Draws:
 
     def to(self, device: torch.device) -> Draws:
         """The same draws on a device."""
-        return Draws(self.noise.to(device), self.box.to(device), self.centre.to(device), self.keep_mask)
+        noise, box, centre = (x.to(device, non_blocking=True) for x in (self.noise, self.box, self.centre))
+        return Draws(noise, box, centre, self.keep_mask)
 
 
 def image_rollout(
@@ -112,8 +113,8 @@ def image_rollout(
         log |= {f"iou/round{r}": real[:, 0].mean(), f"best/round{r}": real[:, 1:].amax(dim=1).mean()}
         if r == 0:
             log |= {
-                "iou/click": _mean(real[~draws.box, 0]),
-                "iou/box": _mean(real[draws.box, 0]),
+                "iou/click": mean_where(real[:, 0], ~draws.box),
+                "iou/box": mean_where(real[:, 0], draws.box),
                 "loss/focal": focal.detach(),
                 "loss/dice": dice.detach(),
                 "loss/iou": iou.detach(),
@@ -133,5 +134,6 @@ def correction(logits: Tensor, target: Tensor, valid: Tensor, noise: Tensor, cen
     return click(there & ~seen & counts, seen & ~there & counts, noise, centre)
 
 
-def _mean(values: Tensor) -> Tensor:
-    return values.mean() if values.numel() else values.new_full((), float("nan"))
+def mean_where(values: Tensor, of: Tensor) -> Tensor:
+    """Mean of some values, not a number for none of them."""
+    return torch.where(of, values, float("nan")).nanmean()  # a choice by index would wait for the device

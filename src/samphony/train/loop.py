@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,42 +20,21 @@ import torch.distributed as dist
 from torch import Tensor
 
 from samphony.model.base import SAM2Base
-from samphony.train.ahead import Ahead
+from samphony.train.batches import ClipStep, PhotoStep, StepBatches
 from samphony.train.checkpoint import TrainState, averaged_weights, load_state, save_state
-from samphony.train.clip_rollout import ClipDraws, clip_rollout
-from samphony.train.clips import ClipBatch, ClipSampler
-from samphony.train.image_rollout import Draws, RolloutResult, image_rollout
+from samphony.train.clip_rollout import clip_rollout
+from samphony.train.clips import ClipSampler
+from samphony.train.image_rollout import RolloutResult, image_rollout
 from samphony.train.logs import RunLog
 from samphony.train.lora import merged
 from samphony.train.optim import MovingAverage, build_optimizer, rate_factor, set_rate
-from samphony.train.photos import PhotoSampler, RawPhotos
-from samphony.train.recipe import Recipe, Stage, recipe_tree
+from samphony.train.photos import PhotoSampler
+from samphony.train.recipe import Recipe, recipe_tree
 from samphony.train.samples import save_samples
+from samphony.train.team import Team
 
 Validate = Callable[[SAM2Base], dict[str, float]]
 """Scores of a model by name; ``score`` decides which weights are the best."""
-
-
-@dataclass(frozen=True)
-class Team:
-    """The processes of a run."""
-
-    rank: int = 0
-    size: int = 1
-
-    @classmethod
-    def current(cls) -> Team:
-        """From torch.distributed when it is initialised."""
-        if dist.is_available() and dist.is_initialized():
-            return cls(dist.get_rank(), dist.get_world_size())
-        return cls()
-
-    def slots(self, batch: int) -> range:
-        """This process's part of a batch, which must divide evenly."""
-        if batch % self.size:
-            raise ValueError(f"a batch of {batch} cannot be shared by {self.size} processes")
-        part = batch // self.size
-        return range(self.rank * part, (self.rank + 1) * part)
 
 
 class Trainer:
@@ -80,14 +58,12 @@ class Trainer:
         validate: Validate | None = None,
         clips: ClipSampler | None = None,
     ) -> None:
-        self.model, self.sampler, self.recipe, self.folder = model, sampler, recipe, folder
-        self.validate, self.clips = validate, clips
+        self.model, self.recipe, self.folder, self.validate = model, recipe, folder, validate
         self.team = Team.current()
+        self.batches = StepBatches(recipe, sampler, clips, self.team)
         self.optimizer = build_optimizer(model, recipe.optim)
         self.average = MovingAverage(model, recipe.optim.ema)
         self.state = TrainState(step=0, seconds=0.0, pictures=0, best=-1.0)
-        cuda = model.device.type == "cuda"
-        self.ahead: Ahead[RawPhotos | ClipBatch] = Ahead(self._prepare, min(8, os.cpu_count() or 1) if cuda else 0)
         self.log = RunLog(folder if self.team.rank == 0 else None)
         folder.mkdir(parents=True, exist_ok=True)
         if self.last.exists():
@@ -102,35 +78,34 @@ class Trainer:
         """Train to the end of the recipe, or to step ``until``; ``each`` is told the number of steps done."""
         end = self.recipe.steps if until is None else min(until, self.recipe.steps)
         torch.set_flush_denormal(True)  # vanishing gradients would slow a processor down a hundredfold
+        if self.model.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # a run has few shapes
+            torch.set_float32_matmul_precision("high")
+        batches = self.batches.ahead(range(self.state.step, end), self.model.device)
         while self.state.step < end:
             began = time.perf_counter()
             stage = self.recipe.stage_at(self.state.step)
             set_image_size(self.model, stage.size)
             self.model.train()
-            numbers = self.step(stage)
+            batch = next(batches)
+            waited = time.perf_counter() - began
+            numbers = self.step(batch) | {"time/data": torch.tensor(waited)}
             self.state.step += 1
             self.state.pictures += stage.batch
             self.state.seconds += time.perf_counter() - began
-            self._after(numbers, stage, end)
+            self._after(numbers, stage.size, end)
             if each is not None:
                 each(self.state.step)
-        self.ahead.close()
         if self.team.rank == 0 and self.state.step >= self.recipe.steps:
             self.export(self.folder / "final.safetensors")
 
-    def step(self, stage: Stage) -> dict[str, Tensor]:
+    def step(self, batch: PhotoStep | ClipStep) -> dict[str, Tensor]:
         """One optimiser step; numbers for the log."""
         recipe, step = self.recipe, self.state.step
         set_rate(self.optimizer, rate_factor(step, recipe.steps, recipe.optim))
         began = time.perf_counter()
-        device = self.model.device
-        batch = self.ahead.get(step)
-        play = self._image_step(batch, stage) if isinstance(batch, RawPhotos) else self._clip_step(batch, stage)
-        loaded = time.perf_counter()
         seed_dropout(recipe.run.seed, step, self.team.rank)
-        half = recipe.run.precision == "bfloat16" and device.type == "cuda"  # few processors multiply bfloat16 fast
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            result = play()
+        result = self._play(batch)
         forward = time.perf_counter()
         self.optimizer.zero_grad(set_to_none=True)
         result.loss.backward()
@@ -139,65 +114,46 @@ class Trainer:
         done = time.perf_counter()
         return result.log | {
             "grad_norm": norm,
-            "time/data": torch.tensor(loaded - began),
-            "time/forward": torch.tensor(forward - loaded),
+            "time/forward": torch.tensor(forward - began),
             "time/backward": torch.tensor(backward - forward),
             "time/update": torch.tensor(done - backward),
         }
 
-    def _is_clip(self, step: int, stage: Stage) -> bool:
-        """Whether a step is a clip: steps take turns so that shares hold over any stretch."""
-        if self.clips is None or stage.clips <= 0:
-            return False
-        return math.floor((step + 1) * stage.clips) > math.floor(step * stage.clips)
-
-    def _prepare(self, step: int) -> RawPhotos | ClipBatch:
-        """This process's part of a step's batch, on the processor."""
-        recipe, stage = self.recipe, self.recipe.stage_at(step)
-        if self.clips is not None and self._is_clip(step, stage):
-            return self.clips.batch(recipe.run.seed, step, stage.size, self.team.slots(recipe.clips.batch))
-        raw = self.sampler.raw(recipe.run.seed, step, stage.batch, stage.size, self.team.slots(stage.batch))
-        return raw.pin() if self.model.device.type == "cuda" else raw
-
-    def _image_step(self, raw: RawPhotos, stage: Stage) -> Callable[[], RolloutResult]:
+    def _play(self, batch: PhotoStep | ClipStep) -> RolloutResult:
+        """The rollout of a batch; in bfloat16 where the recipe says so and a GPU trains."""
         recipe, step, device = self.recipe, self.state.step, self.model.device
-        slots, cells = self.team.slots(stage.batch), stage.size // 4
-        draws = Draws.of(recipe.prompts, recipe.run.seed, step, slots, recipe.data.objects, cells).to(device)
-        batch = raw.finish(device)
-
-        def play() -> RolloutResult:
-            result = image_rollout(self.model, batch, draws, recipe.prompts, recipe.loss)
-            if self.team.rank == 0 and recipe.run.picture_every and step % recipe.run.picture_every == 0:
-                save_samples(self.folder / "pictures" / f"{step:06d}.jpg", batch, result)
-            return result
-
-        return play
-
-    def _clip_step(self, clip: ClipBatch, stage: Stage) -> Callable[[], RolloutResult]:
-        recipe, device = self.recipe, self.model.device
-        slots, cells = self.team.slots(recipe.clips.batch), stage.size // 4
-        draws = ClipDraws.of(recipe.clips, recipe.prompts, recipe.run.seed, self.state.step, slots, cells).to(device)
-        batch = clip.to(device)
-        encoder = recipe.clips.train_encoder
-        return lambda: clip_rollout(self.model, batch, draws, recipe.prompts, recipe.loss, encoder)
+        half = recipe.run.precision == "bfloat16" and device.type == "cuda"  # few processors multiply bfloat16 fast
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            if isinstance(batch, ClipStep):
+                clips, draws = batch.clips.finish(device), batch.draws.to(device)
+                return clip_rollout(self.model, clips, draws, recipe.prompts, recipe.loss, recipe.clips.train_encoder)
+            photos = batch.photos.finish(device)
+            result = image_rollout(self.model, photos, batch.draws.to(device), recipe.prompts, recipe.loss)
+        if self.team.rank == 0 and recipe.run.picture_every and step % recipe.run.picture_every == 0:
+            save_samples(self.folder / "pictures" / f"{step:06d}.jpg", photos, result)
+        return result
 
     def _descend(self) -> Tensor:
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         if self.team.size > 1:
             average_gradients(parameters, self.team.size)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.recipe.optim.clip)
-        if math.isfinite(float(norm)):  # a batch that overflowed teaches nothing
-            self.optimizer.step()
-            self.average.update(self.model, self.state.step)
+        # A batch that overflowed teaches nothing. The fused update asks on the device, so that nobody waits for it.
+        if self.model.device.type == "cuda":
+            self.optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
+        elif not math.isfinite(float(norm)):
+            return norm
+        self.optimizer.step()
+        self.average.update(self.model, self.state.step)
         return norm
 
-    def _after(self, numbers: dict[str, Tensor], stage: Stage, end: int) -> None:
+    def _after(self, numbers: dict[str, Tensor], size: int, end: int) -> None:
         run, step = self.recipe.run, self.state.step
         self.log.gather(numbers)
         if step % run.log_every == 0 or step == end:
             rate = self.optimizer.param_groups[-1]["lr"]
             speed = self.state.pictures / self.state.seconds
-            extra = {"rate": rate, "pictures_per_second": speed, "hours": self.state.seconds / 3600, "size": stage.size}
+            extra = {"rate": rate, "pictures_per_second": speed, "hours": self.state.seconds / 3600, "size": size}
             self.log.numbers(step, self.log.gathered() | extra)
         if self.team.rank != 0:
             return

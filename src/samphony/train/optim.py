@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from samphony.train.recipe import OptimRecipe
 
 _TRUNK = "image_encoder.trunk."
+_SCALE = 0.05
+"""Root mean square of a tensor that learns at the trunk's own rate, where rates go by scale."""
+_LEAST_SCALE = 0.005
 
 
 def build_optimizer(model: nn.Module, recipe: OptimRecipe) -> torch.optim.AdamW:
@@ -25,15 +28,19 @@ def build_optimizer(model: nn.Module, recipe: OptimRecipe) -> torch.optim.AdamW:
         rate = recipe.lr
         if name.startswith(_TRUNK):
             rate = recipe.trunk_lr * recipe.layer_decay ** (depth - trunk_layer(name, depth))
+            if recipe.trunk_by_scale:
+                rate *= max(float(parameter.detach().square().mean().sqrt()), _LEAST_SCALE) / _SCALE
         decay = 0.0 if parameter.ndim < 2 or name.endswith(".bias") else recipe.weight_decay
         groups.setdefault((rate, decay), []).append(parameter)
+    cuda = next(model.parameters()).device.type == "cuda"
     return torch.optim.AdamW(
         [
             {"params": parameters, "lr": rate, "base_lr": rate, "weight_decay": decay}
             for (rate, decay), parameters in groups.items()
         ],
         betas=(0.9, 0.999),
-        foreach=True,
+        foreach=not cuda,
+        fused=cuda,
     )
 
 

@@ -7,7 +7,7 @@ have seen, and several processes that share the slots of a batch see what one wo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from samphony.datasets.sources import IGNORE
 from samphony.train.cache import CachedPicture, PictureCache
+from samphony.train.paste import paste, worth_cutting
 from samphony.train.recipe import DataRecipe
 
 MEAN = (0.485, 0.456, 0.406)
@@ -49,14 +50,10 @@ class RawPhotos:
     gains: Tensor
     names: tuple[str, ...]
 
-    def pin(self) -> RawPhotos:
-        """The same in page-locked memory, which a GPU reads while it computes."""
-        return replace(self, images=self.images.pin_memory(), labels=self.labels.pin_memory())
-
     def finish(self, device: torch.device) -> PhotoBatch:
         """Move to a device, then recolour and draw the masks there."""
         images, labels = (x.to(device, non_blocking=True) for x in (self.images, self.labels))
-        ids, gains = self.ids.to(device), self.gains.to(device)
+        ids, gains = self.ids.to(device, non_blocking=True), self.gains.to(device, non_blocking=True)
         masks = (labels[:, None] == ids[:, :, None, None]).flatten(0, 1)
         valid = (labels != IGNORE)[:, None].expand(-1, ids.shape[1], -1, -1).flatten(0, 1)
         return PhotoBatch(normalise(recolour(images, gains)), masks, valid, self.names)
@@ -101,21 +98,36 @@ class PhotoSampler:
         if rng.random() < self.recipe.crop:
             box = self._crop(row, picture, rng)
         labels = _resize(self.cache.labels[row], size, box, Image.Resampling.NEAREST)
-        ids = self._choose(labels, rng)
-        if not ids:
+        if box != whole and not self._choose(labels, rng):
             box = whole
             labels = _resize(self.cache.labels[row], size, box, Image.Resampling.NEAREST)
-            ids = self._choose(labels, rng)
+        image = _resize(self.cache.images[row], size, box, Image.Resampling.BILINEAR)
+        if rng.random() < self.recipe.paste:
+            self._paste(image, labels, rng)
+        ids = self._choose(labels, rng)
         if not ids:  # every object is tiny at this size: take the largest
             largest = int(np.argmax(picture.areas))
             ids = [picture.ids[largest]] * self.recipe.objects
-        image = _resize(self.cache.images[row], size, box, Image.Resampling.BILINEAR)
         if rng.random() < 0.5:
             image, labels = image[:, ::-1], labels[:, ::-1]
         gains = rng.uniform((0.75, 0.75, 0.6, 0.8), (1.25, 1.25, 1.4, 1.25)).astype(np.float32)
         if rng.random() < 0.05:
             gains[2] = 0.0
         return np.ascontiguousarray(image), np.ascontiguousarray(labels), ids, gains
+
+    def _paste(self, image: NDArray[np.uint8], labels: NDArray[np.uint8], rng: np.random.Generator) -> None:
+        """Lay an object of another picture over this one; a few tries, since not every picture has one to cut out."""
+        size = image.shape[0]
+        for row in rng.choice(len(self.rows), size=3, p=self.weights):
+            at = self.rows[row]
+            if self.cache.pictures[at].kind not in ("instances", "salient", "video"):
+                continue  # regions and parts are no things of their own
+            theirs = _resize(self.cache.labels[at], size, None, Image.Resampling.NEAREST)
+            ids = worth_cutting(theirs)
+            if ids:
+                donor = _resize(self.cache.images[at], size, None, Image.Resampling.BILINEAR)
+                paste(image, labels, donor, theirs == ids[int(rng.integers(len(ids)))], rng)
+                return
 
     def _crop(self, row: int, picture: CachedPicture, rng: np.random.Generator) -> Box:
         """A window around one object, between a little more than the object and the whole picture."""
@@ -186,5 +198,5 @@ def shrink(masks: Tensor, factor: int) -> Tensor:
     return F.avg_pool2d(masks[:, None].float(), factor)[:, 0]
 
 
-def _resize(array: NDArray[np.uint8], size: int, box: Box, how: Image.Resampling) -> NDArray[np.uint8]:
-    return np.asarray(Image.fromarray(array).resize((size, size), how, box=box))
+def _resize(array: NDArray[np.uint8], size: int, box: Box | None, how: Image.Resampling) -> NDArray[np.uint8]:
+    return np.array(Image.fromarray(array).resize((size, size), how, box=box))

@@ -54,9 +54,8 @@ def click(inside: Tensor, outside: Tensor, noise: Tensor, centre: Tensor) -> Pro
     h, w = inside.shape[-2:]
     regions = torch.stack((inside, outside), dim=1)  # (N,2,h,w)
     score = torch.where(regions, noise[:, None], -1.0)
-    if bool(centre.any()):
-        deep = depth(regions[centre])
-        score[centre] = torch.where(regions[centre], deep + noise[centre][:, None] * 0.5, -1.0)
+    deep = torch.where(regions, depth(regions) + noise[:, None] * 0.5, -1.0)
+    score = torch.where(centre[:, None, None, None], deep, score)
     best = score.flatten(1).argmax(dim=1)  # over (2,h,w)
     sign, cell = best // (h * w), best % (h * w)
     y, x = torch.div(cell, w, rounding_mode="floor"), cell % w

@@ -55,6 +55,10 @@ class DataRecipe:
     """Share of pictures that are cropped around one of their objects."""
     min_pixels: int = 40
     """Objects with fewer pixels at training size are not prompted."""
+    paste: float = 0.0
+    """Share of pictures into which objects cut out of others are pasted: clutter with exact masks."""
+    workers: int | None = None
+    """Processes that prepare batches ahead; unset: one fewer than there are cores for a GPU, none for a processor."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,9 @@ class OptimRecipe:
 
     lr: float = 8e-4
     trunk_lr: float = 2e-4
+    trunk_by_scale: bool = False
+    """Scale the rate of each of the trunk's tensors by its root mean square over 0.05: folded batch norms leave them a
+    hundredfold apart, and one rate scrambles the small ones before it moves the large ones."""
     layer_decay: float = 0.9
     weight_decay: float = 0.05
     warmup: int = 100

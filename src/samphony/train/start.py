@@ -18,9 +18,10 @@ from samphony.model.config import EfficientNetLiteConfig
 from samphony.train.cache import CachedPicture, PictureCache, build_cache, open_cache
 from samphony.train.clips import ClipSampler
 from samphony.train.initial import initial_model
-from samphony.train.loop import Team, Trainer
+from samphony.train.loop import Trainer
 from samphony.train.photos import PhotoSampler
 from samphony.train.recipe import Recipe
+from samphony.train.team import Team
 from samphony.train.validation import quick_validation
 
 
