@@ -60,3 +60,49 @@ def test_its_weights_learn() -> None:
     for name, parameter in mixing.mixing.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
+
+
+def _refining(blocks: tuple[int, int]) -> MixingMaskDecoder:
+    torch.manual_seed(0)
+    config = {**vars(CONFIG), "use_high_res_features": True, "mixing_blocks": 1, "refining_blocks": blocks}
+    return MixingMaskDecoder(C, MaskDecoderConfig(**config)).eval()
+
+
+def _fine() -> list[torch.Tensor]:
+    torch.manual_seed(2)
+    return [torch.randn(2, C // 8, 4 * CELLS, 4 * CELLS), torch.randn(2, C // 4, 2 * CELLS, 2 * CELLS)]
+
+
+def test_refining_blocks_that_add_nothing_leave_the_official_upscaling() -> None:
+    refining, plain = _refining((2, 1)), _refining((0, 0))
+    plain.load_state_dict({k: v for k, v in refining.state_dict().items() if not k.startswith("refining.")})
+    with torch.no_grad():
+        for block in refining.refining.modules():
+            if hasattr(block, "gamma"):
+                block.gamma.zero_()
+        got = refining(**_inputs(), multimask_output=True, repeat_image=False, high_res_features=_fine())
+        want = plain(**_inputs(), multimask_output=True, repeat_image=False, high_res_features=_fine())
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+def test_refining_lets_pixels_meet_their_neighbours() -> None:
+    moved = {}
+    for blocks in ((0, 0), (1, 0), (0, 1)):
+        decoder, fine = _refining(blocks), _fine()
+        with torch.no_grad():
+            before = decoder(**_inputs(), multimask_output=False, repeat_image=False, high_res_features=fine)[0]
+            fine[0][:, :, 10, 10] += 3.0
+            after = decoder(**_inputs(), multimask_output=False, repeat_image=False, high_res_features=fine)[0]
+        moved[blocks] = int(((after - before)[0, 0].abs() > 1e-6).sum())
+    assert moved[0, 0] == moved[1, 0] == 1, "a finer level changes its own pixel alone"
+    assert moved[0, 1] == 49, "the fine block reaches three pixels far"
+
+
+def test_refining_learns() -> None:
+    decoder = _refining((1, 1))
+    masks, *_ = decoder(**_inputs(), multimask_output=True, repeat_image=False, high_res_features=_fine())
+    masks.square().mean().backward()
+    for name, parameter in decoder.refining.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name

@@ -95,6 +95,8 @@ class MaskDecoderConfig:
     mixing_blocks: int = 0
     """ConvNeXt blocks over embedding and dense prompt before the transformer reads them (0: official)."""
     mixing_expansion: int = 2
+    refining_blocks: tuple[int, int] = (0, 0)
+    """Further ConvNeXt blocks, at twice and at four times the embedding's resolution, while masks are drawn."""
 
 
 @dataclass(frozen=True)

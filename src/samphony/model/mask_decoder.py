@@ -188,9 +188,7 @@ class MaskDecoder(nn.Module):
 
     def draw_masks(self, decoded: DecodedTokens, high_res_features: Sequence[Tensor] | None = None) -> Tensor:
         """The logits of all masks, (B,1+M,4h,4w): the costly half of the decoder."""
-        weights = torch.stack(
-            [mlp(decoded.mask_tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
-        )  # (B,1+M,C/8)
+        weights = self._mask_weights(decoded)
         if self.use_high_res_features and high_res_features is not None and eager_inference(weights):
             image = decoded.image.permute(0, 2, 3, 1)
             tokens = upscale_tokens(self.output_upscaling, image, high_res_features)
@@ -198,6 +196,11 @@ class MaskDecoder(nn.Module):
         upscaled = self._upscale(decoded.image, high_res_features)
         masks: Tensor = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
         return masks
+
+    def _mask_weights(self, decoded: DecodedTokens) -> Tensor:
+        """What each mask weighs the upscaled channels with, (B,1+M,C/8)."""
+        mlps = enumerate(self.output_hypernetworks_mlps)
+        return torch.stack([mlp(decoded.mask_tokens[:, i]) for i, mlp in mlps], dim=1)
 
     def _output_tokens(self) -> Tensor:
         """(1, [object score], IoU, masks; C)."""

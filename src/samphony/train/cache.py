@@ -8,6 +8,7 @@ beside its place and renamed, so that a half-written cache is never found.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from samphony.datasets.sources import IGNORE, Labelled, Record
+from samphony.datasets.sources import IGNORE, Record
 from samphony.errors import MediaError
+
+_CHUNK = 512
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,13 @@ def build_cache(
     folder: Path,
     size: int,
     report: Callable[[str], None] = print,
-    workers: int = 2,
+    workers: int | None = None,
     origin: str = "",
 ) -> PictureCache:
     """Decode ``records`` into ``folder``; pictures that cannot be read are reported by name and left out.
 
     ``origin``, the data set's own folder, is kept, so that a cache is not taken for that of another data set.
+    ``workers`` threads decode, one a core unless said.
     """
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -72,16 +76,17 @@ def build_cache(
     images = np.lib.format.open_memmap(partial / "images.npy", "w+", np.uint8, (count, size, size, 3))
     labels = np.lib.format.open_memmap(partial / "labels.npy", "w+", np.uint8, (count, size, size))
     pictures: list[CachedPicture] = []
-    with ThreadPoolExecutor(workers) as pool:
-        for record, square in zip(records, pool.map(lambda r: _squash(r, size), records), strict=True):
-            if isinstance(square, MediaError):
-                report(f"left out: {square}")
-                continue
-            at = len(pictures)
-            images[at], labels[at] = square
-            pictures.append(_describe(record, square[1]))
-            if len(pictures) % 1000 == 0:
-                report(f"{len(pictures)} of {count} pictures cached")
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        for first in range(0, count, _CHUNK):  # no more pictures wait in memory than these
+            for made in pool.map(lambda r: _squash(r, size), records[first : first + _CHUNK]):
+                if isinstance(made, MediaError):
+                    report(f"left out: {made}")
+                    continue
+                at = len(pictures)
+                picture, images[at], labels[at] = made
+                pictures.append(picture)
+                if len(pictures) % 1000 == 0:
+                    report(f"{len(pictures)} of {count} pictures cached")
     index = {"size": size, "origin": origin, "pictures": [asdict(picture) for picture in pictures]}
     (partial / "index.json").write_text(json.dumps(index), encoding="utf-8")
     images.flush()
@@ -106,14 +111,14 @@ def open_cache(folder: Path) -> PictureCache:
     return PictureCache(images[: len(pictures)], labels[: len(pictures)], pictures, index.get("origin", ""))
 
 
-def _squash(record: Record, size: int) -> Labelled | MediaError:
+def _squash(record: Record, size: int) -> tuple[CachedPicture, NDArray[np.uint8], NDArray[np.uint8]] | MediaError:
     try:
         image, labels = record.load()
     except MediaError as error:
         return error
     square = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
-    square_labels = Image.fromarray(labels).resize((size, size), Image.Resampling.NEAREST)
-    return np.asarray(square), np.asarray(square_labels)
+    square_labels = np.asarray(Image.fromarray(labels).resize((size, size), Image.Resampling.NEAREST))
+    return _describe(record, square_labels), np.asarray(square), square_labels
 
 
 def _describe(record: Record, labels: NDArray[np.uint8]) -> CachedPicture:

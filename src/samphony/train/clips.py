@@ -1,7 +1,8 @@
 """Training clips: short stretches of labelled videos, and videos made of still pictures.
 
-A made clip moves a whole picture (a drifting camera) and, over it, an object cut out of another picture, which crosses,
-hides, leaves and returns. Little real video is needed to learn memory, occlusion and the object score from these.
+A made clip moves a whole picture (a drifting camera) and, over it, objects cut out of other pictures, which cross,
+bend, hide, leave and return; at times two of them are twins. Little real video is needed to learn memory, occlusion and
+the object score from these.
 """
 
 from __future__ import annotations
@@ -17,11 +18,9 @@ from torch import Tensor
 
 from samphony.datasets.sources import IGNORE
 from samphony.train.cache import CachedPicture, PictureCache
+from samphony.train.paste import PASTED
 from samphony.train.photos import PhotoSampler, normalise
 from samphony.train.recipe import ClipRecipe, DataRecipe
-
-_PASTED = 254
-"""Label of the object pasted into a made clip; objects of data sets end at 250."""
 
 
 @dataclass(frozen=True)
@@ -107,18 +106,25 @@ class ClipSampler:
         return torch.stack([image for image, _ in pairs]), torch.stack([label for _, label in pairs])
 
     def _from_still(self, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        ground, over = rng.choice(len(self.stills.rows), size=2, p=self.stills.weights)
+        ground, *others = rng.choice(len(self.stills.rows), size=3, p=self.stills.weights)
         T = self.recipe.frames
         image, label = self._load(self.stills.rows[int(ground)], size)
-        images, labels = _warp(image, label, _camera_path(T, rng))
-        piece, piece_label = self._load(self.stills.rows[int(over)], size)
-        chosen = self._choose(piece_label, rng)
-        if chosen and rng.random() < 0.8:
-            mask = piece_label == chosen[0]
-            pieces, cut = _warp(piece, mask.to(torch.uint8), _object_path(mask, T, rng))
-            on = cut.bool()
-            images = torch.where(on[:, None], pieces, images)
-            labels = torch.where(on, torch.tensor(_PASTED, dtype=torch.uint8), labels)
+        images, labels = _warp(image, label, _camera_path(T, rng), _bending(T, size, 0.004, rng))
+        pieces = int(rng.choice(3, p=(0.15, 0.45, 0.4)))
+        cut: tuple[Tensor, Tensor] | None = None
+        for name, other in zip(PASTED[:pieces], others[:pieces], strict=True):
+            if cut is None or rng.random() < 0.5:  # else the last one again: its twin, on a path of its own
+                piece, piece_label = self._load(self.stills.rows[int(other)], size)
+                chosen = self._choose(piece_label, rng)
+                if not chosen:
+                    continue
+                cut = piece, piece_label == chosen[0]
+            moved, mask = _warp(
+                cut[0], cut[1].to(torch.uint8), _object_path(cut[1], T, rng), _bending(T, size, 0.02, rng)
+            )
+            on = mask.bool()
+            images = torch.where(on[:, None], moved, images)
+            labels = torch.where(on, torch.tensor(name, dtype=torch.uint8), labels)
         return images, labels
 
     def _load(self, row: int, size: int) -> tuple[Tensor, Tensor]:
@@ -177,12 +183,21 @@ def _affine(inverse_scale: float, turn: float, x: float, y: float, centre: tuple
     )
 
 
-def _warp(image: Tensor, label: Tensor, matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """Move a picture (3,S,S) and its labels (S,S) along a path (T,2,3): (T,3,S,S), (T,S,S); beyond the rim
-    mirrored, 0.
+def _bending(T: int, size: int, strength: float, rng: np.random.Generator) -> Tensor:
+    """Smooth displacements (T,S,S,2) that wander from none in the first frame, as things that are not stiff move."""
+    steps = rng.normal(0, strength, (T, 2, 4, 4)).astype(np.float32)
+    steps[0] = 0
+    field = F.interpolate(torch.from_numpy(steps.cumsum(0)), (size, size), mode="bicubic", align_corners=False)
+    return field.permute(0, 2, 3, 1)
+
+
+def _warp(image: Tensor, label: Tensor, matrices: Tensor, bending: Tensor) -> tuple[Tensor, Tensor]:
+    """Move a picture (3,S,S) and its labels (S,S) along a path (T,2,3), bent by (T,S,S,2): (T,3,S,S), (T,S,S).
+
+    Beyond the rim pictures are mirrored, labels 0.
     """
     T, S = matrices.shape[0], image.shape[-1]
-    grid = F.affine_grid(matrices, [T, 3, S, S], align_corners=False)
+    grid = F.affine_grid(matrices, [T, 3, S, S], align_corners=False) + bending
     images = F.grid_sample(
         image.expand(T, -1, -1, -1), grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )

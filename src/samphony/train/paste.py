@@ -14,7 +14,7 @@ from samphony.datasets.sources import IGNORE
 
 PASTED = (251, 252, 253)
 """Labels of pasted objects; objects of data sets end at 250."""
-_EXTENT = (0.08, 0.45)
+_EXTENT = (0.1, 0.45)
 """Longer side of a pasted object, as a share of the picture."""
 
 Pixels = NDArray[np.uint8]
