@@ -219,12 +219,14 @@ def _official(size: str, version: Literal["2.0", "2.1"]) -> SAM2Config:
 
 NANO = SAM2Config(
     name="nano",
-    image_size=320,
+    image_size=384,
     hidden_dim=128,
-    trunk=EfficientNetLiteConfig(),
-    neck=NeckConfig(layer_norm=True),
+    trunk=EfficientNetLiteConfig(width=1.1, depth=1.2),
+    neck=NeckConfig(fpn_top_down_levels=(0, 1, 2, 3), layer_norm=True),
     prompt_encoder=PromptEncoderConfig(drawn=True, drawn_reaches=(8.0, 24.0)),
-    mask_decoder=MaskDecoderConfig(num_heads=4, mlp_dim=512, iou_head_hidden_dim=128, mixing_blocks=3),
+    mask_decoder=MaskDecoderConfig(
+        num_heads=4, mlp_dim=512, iou_head_hidden_dim=128, mixing_blocks=3, refining_blocks=(2, 1)
+    ),
     memory_encoder=MemoryEncoderConfig(fuser_expansion=2),
     memory_attention=MemoryAttentionConfig(num_layers=2, dim_feedforward=512),
     num_maskmem=4,

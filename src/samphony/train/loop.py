@@ -79,7 +79,6 @@ class Trainer:
         end = self.recipe.steps if until is None else min(until, self.recipe.steps)
         torch.set_flush_denormal(True)  # vanishing gradients would slow a processor down a hundredfold
         if self.model.device.type == "cuda":
-            torch.backends.cudnn.benchmark = True  # a run has few shapes
             torch.set_float32_matmul_precision("high")
         batches = self.batches.ahead(range(self.state.step, end), self.model.device)
         while self.state.step < end:
