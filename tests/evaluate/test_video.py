@@ -34,7 +34,12 @@ class Still:
     starts: dict[int, int] = field(default_factory=dict)
     clicks: list[tuple[float, float]] = field(default_factory=list)
 
+    passes: list[tuple[int, list[int]]] = field(default_factory=list)
+    """First frame and objects of each pass."""
+    confidence: dict[int, float] = field(default_factory=dict)
+
     def init_state(self, video_path: Any) -> int:
+        self.masks = {}
         return len(video_path)
 
     def add_new_mask(self, inference_state: int, frame_idx: int, obj_id: int, mask: NDArray[np.bool_]) -> None:
@@ -50,9 +55,12 @@ class Still:
         self.add_new_mask(inference_state, frame_idx, obj_id, mask)
 
     def propagate_in_video(self, inference_state: int) -> Iterator[tuple[int, list[int], Tensor]]:
-        logits = torch.stack([torch.from_numpy(m).float() * 2 - 1 for m in self.masks.values()])[:, None]
-        for t in range(inference_state):
-            yield t, list(self.masks), logits
+        sure = [self.confidence.get(i, 1.0) for i in self.masks]
+        signs = torch.stack([torch.from_numpy(m).float() * 2 - 1 for m in self.masks.values()])[:, None]
+        first = min(self.starts[i] for i in self.masks)
+        self.passes.append((first, list(self.masks)))
+        for t in range(first, inference_state):
+            yield t, list(self.masks), signs * torch.tensor(sure)[:, None, None, None]
 
 
 def test_masks_given_on_the_first_frames() -> None:
@@ -84,7 +92,30 @@ def test_one_click_falls_on_the_centre_of_the_object() -> None:
 
 def test_objects_compete_for_pixels() -> None:
     logits = torch.tensor([[[[3.0, -1.0, 1.0]]], [[[2.0, -2.0, 5.0]]]])
-    assert label_map([4, 9], logits).tolist() == [[4, 0, 9]]
+    found, best = label_map([4, 9], logits)
+    assert found.tolist() == [[4, 0, 9]]
+    assert best.tolist() == [[3.0, 0.0, 5.0]]
+
+
+def test_objects_that_appear_later_are_tracked_from_there() -> None:
+    tracker = Still()
+    evaluate_clip(tracker, _clip(), "mask")
+    assert tracker.passes == [(0, [1]), (1, [7])], "as the official tool does"
+
+
+@pytest.mark.parametrize(("sure", "wins"), [({1: 3.0, 7: 2.0}, 1), ({1: 2.0, 7: 3.0}, 7)])
+def test_objects_of_different_passes_compete_too(sure: dict[int, float], wins: int) -> None:
+    labels = {t: np.zeros((40, 60), dtype=np.uint8) for t in range(4)}
+    for t, label in labels.items():
+        label[5:25, 5:25] = 1
+        if t == 1:
+            label[15:30, 15:30] = 7
+    clip = ClipData("overlap", [np.zeros((40, 60, 3), dtype=np.uint8)] * 4, labels)
+    maps: list[dict[int, NDArray[np.uint8]]] = []
+    evaluate_clip(Still(confidence=sure), clip, "mask", watch=lambda result, predicted: maps.append(predicted))
+    assert maps[0][2][20, 20] == wins
+    assert maps[0][2][10, 10] == 1
+    assert maps[0][0][20, 20] == 1, "the other is not there yet"
 
 
 def test_a_clip_without_objects_has_no_results() -> None:

@@ -2,8 +2,9 @@
 
 Two settings: *semi-supervised*, an object's mask is given on its first frame; *one click*, a click at the centre of
 that mask is. Measures are means over the frames between the prompted one and the last labelled one, both left out
-(official), then over the objects. Objects of a clip are tracked together and put in one label map: at each pixel
-the highest logit above 0 wins.
+(official), then over the objects. Objects of a clip that begin on the same frame are tracked together, from that frame
+on, as the official tool does for objects that appear later; all are put in one label map: at each pixel the highest
+logit above 0 wins.
 """
 
 from __future__ import annotations
@@ -118,29 +119,41 @@ def evaluate_clip(
 def track_clip(
     tracker: Tracker, clip: ClipData, starts: dict[int, int], setting: Setting, ignore: int = 255
 ) -> dict[int, NDArray[np.uint8]]:
-    """Label maps of every frame of a clip, objects prompted on their ``starts``."""
-    state = tracker.init_state(list(clip.frames))
-    for object_id, first in starts.items():
-        truth = clip.labels[first] == object_id
-        if setting == "mask":
-            tracker.add_new_mask(state, first, object_id, truth)
-            continue
-        x, y, _ = next_click(np.zeros_like(truth), truth, clip.labels[first] == ignore)
-        tracker.add_new_points_or_box(
-            state, first, object_id, points=np.array([[x, y]], dtype=np.float32), labels=np.array([1], dtype=np.int32)
-        )
-    empty = np.zeros(clip.frames[0].shape[:2], dtype=np.uint8)
-    predicted = dict.fromkeys(range(len(clip.frames)), empty)
-    for t, ids, logits in tracker.propagate_in_video(state):
-        predicted[t] = label_map(ids, logits)
+    """Label maps of every frame of a clip, objects prompted on their ``starts`` and tracked from there."""
+    predicted = {t: np.zeros(clip.frames[0].shape[:2], dtype=np.uint8) for t in range(len(clip.frames))}
+    highest: dict[int, NDArray[np.float16]] = {}  # of earlier groups; most clips have one group
+    groups = sorted(set(starts.values()))
+    for first in groups:
+        state = tracker.init_state(list(clip.frames))
+        for object_id in (i for i, start in starts.items() if start == first):
+            _prompt(tracker, state, clip, first, object_id, setting, ignore)
+        for t, ids, logits in tracker.propagate_in_video(state):
+            found, best = label_map(ids, logits)
+            over = found > 0 if t not in highest else best > highest[t]
+            predicted[t] = np.where(over, found, predicted[t])
+            if first != groups[-1]:
+                highest[t] = best if t not in highest else np.maximum(best, highest[t])
     return predicted
 
 
-def label_map(ids: Sequence[int], logits: Tensor) -> NDArray[np.uint8]:
-    """Logits (N,1,H,W) of objects → one map: the highest logit above 0 wins, 0 where there is none."""
-    best, who = logits[:, 0].max(dim=0)
+def _prompt(
+    tracker: Tracker, state: Any, clip: ClipData, frame: int, object_id: int, setting: Setting, ignore: int
+) -> None:
+    truth = clip.labels[frame] == object_id
+    if setting == "mask":
+        tracker.add_new_mask(state, frame, object_id, truth)
+        return
+    x, y, _ = next_click(np.zeros_like(truth), truth, clip.labels[frame] == ignore)
+    points, labels = np.array([[x, y]], dtype=np.float32), np.array([1], dtype=np.int32)
+    tracker.add_new_points_or_box(state, frame, object_id, points=points, labels=labels)
+
+
+def label_map(ids: Sequence[int], logits: Tensor) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
+    """Logits (N,1,H,W) of objects → one map, 0 where there is none, and the highest logits, 0 where none is above."""
+    best, who = logits[:, 0].float().max(dim=0)
     numbers = torch.tensor(list(ids), dtype=torch.uint8, device=logits.device)
-    return torch.where(best > 0, numbers[who], 0).to(torch.uint8).cpu().numpy()
+    found = torch.where(best > 0, numbers[who], 0).to(torch.uint8)
+    return found.cpu().numpy(), best.clamp(0, 1000).half().cpu().numpy()
 
 
 def mean_jf(results: Sequence[TrackResult]) -> tuple[float, float, float]:
