@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from samphony.model.config import SAM2Config
 from samphony.model.features import ImageFeatures
+from samphony.model.image_encoder import takes_reductions
 from samphony.model.layers import MLP
 from samphony.model.memory import MemoryTokens, Recall, concatenate, pointer_tokens, spatial_tokens
 from samphony.model.memory_encoder import EncodedMemory
@@ -132,10 +133,14 @@ class SAM2Base(nn.Module):
 
     def forward_image(self, img_batch: Tensor) -> ImageFeatures:
         """Normalised pictures (B,3,S,S) → features; the finer two already reduced for the mask decoder."""
-        features: ImageFeatures = self.image_encoder(img_batch)
-        if self.use_high_res_features_in_sam:
-            features["backbone_fpn"][0] = self.sam_mask_decoder.conv_s0(features["backbone_fpn"][0])
-            features["backbone_fpn"][1] = self.sam_mask_decoder.conv_s1(features["backbone_fpn"][1])
+        encoder, decoder = self.image_encoder, self.sam_mask_decoder
+        if not self.use_high_res_features_in_sam:
+            return cast(ImageFeatures, encoder(img_batch))
+        if takes_reductions(encoder):
+            return cast(ImageFeatures, encoder(img_batch, reductions=(decoder.conv_s0, decoder.conv_s1)))
+        features: ImageFeatures = encoder(img_batch)
+        features["backbone_fpn"][0] = decoder.conv_s0(features["backbone_fpn"][0])
+        features["backbone_fpn"][1] = decoder.conv_s1(features["backbone_fpn"][1])
         return features
 
     def _prepare_backbone_features(
