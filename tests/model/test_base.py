@@ -54,7 +54,10 @@ def test_every_part_can_be_swapped(
     wanted = step()
     stand_in = Swapped(getattr(model, part))
     setattr(model, part, stand_in)
-    assert torch.equal(step(), wanted)
+    if part == "image_encoder":  # its own form multiplies laterals and reductions first: the same to rounding
+        torch.testing.assert_close(step(), wanted, atol=1e-5, rtol=1e-5)
+    else:
+        assert torch.equal(step(), wanted)
     assert stand_in.asked > 0
 
 

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from samphony.model import hiera
 from samphony.model.config import MODELS, HieraConfig
 from samphony.model.hiera import Hiera, MultiScaleBlock, pool_2x2, window_partition, window_unpartition
 
@@ -83,8 +84,14 @@ def test_four_stages(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("size", [64, 96, 224])
 @pytest.mark.parametrize("batch", [1, 2])
-def test_with_and_without_gradients_the_same_numbers(size: int, batch: int) -> None:
+@pytest.mark.parametrize("narrow", [False, True])
+def test_with_and_without_gradients_the_same_numbers(
+    size: int, batch: int, narrow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The way without gradients works strip by strip."""
+    if narrow:  # so that small pictures have many
+        monkeypatch.setattr(hiera, "STRIP_BYTES", 1 << 10)
+        monkeypatch.setattr(hiera, "LEAST_TOKENS", 50)
     trunk = build()
     x = torch.randn(batch, 3, size, size)
     with_gradients = trunk(x)

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from samphony.model import image_encoder
 from samphony.model.base import SAM2Base
 from samphony.model.features import ImageFeatures
-from samphony.model.image_encoder import FpnNeck, ImageEncoder
+from samphony.model.image_encoder import FpnNeck, ImageEncoder, takes_reductions
 from samphony.model.position import sine_position_2d
 
 
@@ -119,3 +120,51 @@ def test_select_keeps_the_batch_dimension() -> None:
     features = ImageFeatures([torch.arange(3.0)[:, None]], [torch.ones(1, 1)])
     assert features.select(2).levels[0].tolist() == [[2.0]]
     assert features.select(2).positions[0].shape == (1, 1)
+
+
+REDUCED = {"official": ({}, 2), "top-down": ({"fpn_top_down_levels": None}, 0), "norms": ({"layer_norm": True}, 0)}
+
+
+@pytest.mark.parametrize("kind", REDUCED)
+def test_reductions_on_the_way_out_are_those_applied_afterwards(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    options, direct = REDUCED[kind]
+    made = neck(**{"fpn_top_down_levels": [2, 3], **options})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        xs = [torch.randn(2, c, 16 >> i, 16 >> i) for i, c in enumerate(Pyramid.channels)]
+        reductions = (nn.Conv2d(8, 1, 1), nn.Conv2d(8, 2, 1, bias=False))
+    products: list[object] = []
+    one_product = image_encoder._one_product
+    monkeypatch.setattr(image_encoder, "_one_product", lambda *args: products.append(args) or one_product(*args))
+    with torch.no_grad():
+        levels, positions = made(xs)
+        wanted = [reductions[0](levels[0]), reductions[1](levels[1]), *levels[2:]]
+        got, same = made(xs, reductions)
+    assert len(products) == direct
+    for a, b in zip(got, wanted, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+    assert all(torch.equal(p, q) for p, q in zip(positions, same, strict=True))
+
+
+def test_gradients_and_hooks_see_every_level() -> None:
+    made, xs = neck(fpn_top_down_levels=[2, 3]), Pyramid()(torch.zeros(1, 3, 64, 64))
+    reduction = nn.Conv2d(8, 1, 1)
+    levels, _ = made(xs, (reduction,))
+    levels[0].sum().backward()
+    assert made.convs[3].conv.weight.grad is not None
+    seen: list[torch.Size] = []
+    made.convs[3].register_forward_hook(lambda module, given, out: seen.append(out.shape))
+    with torch.no_grad():
+        made(xs, (reduction,))
+    assert seen == [torch.Size((1, 8, 16, 16))]
+
+
+def test_an_encoder_that_is_watched_or_replaced_gives_whole_levels() -> None:
+    encoder = ImageEncoder(Pyramid(), neck(fpn_top_down_levels=[2, 3]), scalp=1)
+    assert takes_reductions(encoder)
+    assert not takes_reductions(Pyramid())
+    handle = encoder.register_forward_hook(lambda module, given, out: None)
+    assert not takes_reductions(encoder)
+    handle.remove()
+    encoder.neck.forward = encoder.neck.forward  # as scripts replace it
+    assert not takes_reductions(encoder)
