@@ -20,3 +20,6 @@ SAMPLE_VIDEO_BOX = (120.0, 92.0, 286.0, 282.0)
 
 SAMPLE_VIDEO_BACKGROUND = (72.0, 228.0)
 """A point (x, y) on the stones beside it, which are as grey as the rabbit."""
+
+SAMPLE_VIDEO_CORRECTION = (25, ((95.0, 200.0, 0), (200.0, 150.0, 1)))
+"""A later frame, and clicks (x, y, label) on it: not the stones that have come to light, but the rabbit."""

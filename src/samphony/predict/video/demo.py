@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from samphony.assets import SAMPLE_VIDEO, SAMPLE_VIDEO_BACKGROUND, SAMPLE_VIDEO_BOX
+from samphony.assets import SAMPLE_VIDEO, SAMPLE_VIDEO_BACKGROUND, SAMPLE_VIDEO_BOX, SAMPLE_VIDEO_CORRECTION
 from samphony.media.photo import save_photo
 from samphony.media.video import open_video
 from samphony.media.video_overlay import contact_sheet
@@ -15,14 +15,18 @@ from samphony.predict.video.track_file import Progress, VideoPrompt, named_predi
 def demo_video(
     out_dir: str | os.PathLike[str], model: str = "nano", *, progress: Progress | None = None
 ) -> tuple[Path, Path]:
-    """Track the rabbit of the sample clip from a box on its first frame, and a click that leaves out the stones.
+    """Track the rabbit of the sample clip from a box on its first frame, and clicks that leave out the stones.
 
     Returns:
         the overlay film and a contact sheet of six of its frames; masks and JSON lie beside them.
     """
     out = Path(out_dir)
-    prompt = VideoPrompt(0, 1, points=((*SAMPLE_VIDEO_BACKGROUND, 0),), box=SAMPLE_VIDEO_BOX)
-    tracked = track_to_folder(named_predictor(model), SAMPLE_VIDEO, [prompt], out, progress=progress)
+    later, clicks = SAMPLE_VIDEO_CORRECTION
+    prompts = [
+        VideoPrompt(0, 1, points=((*SAMPLE_VIDEO_BACKGROUND, 0),), box=SAMPLE_VIDEO_BOX),
+        VideoPrompt(later, 1, points=clicks),
+    ]
+    tracked = track_to_folder(named_predictor(model), SAMPLE_VIDEO, prompts, out, progress=progress)
     assert tracked.overlay_path is not None
     film = open_video(tracked.overlay_path)
     places = [round(i * (len(film) - 1) / 5) for i in range(6)]
