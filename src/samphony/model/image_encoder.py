@@ -98,8 +98,10 @@ def _one_product(x: Tensor, lateral: nn.Module, reduction: nn.Conv2d) -> Tensor:
 
 
 def takes_reductions(encoder: object) -> bool:
-    """Whether an encoder is this one with the neck of this module, as they are: not watched, not replaced."""
-    if type(encoder) is not ImageEncoder or type(encoder.neck) is not FpnNeck:
+    """Whether an encoder and its neck go forward as those of this module do: not watched, not replaced."""
+    if not isinstance(encoder, ImageEncoder) or type(encoder).forward is not ImageEncoder.forward:
+        return False
+    if not isinstance(encoder.neck, FpnNeck) or type(encoder.neck).forward is not FpnNeck.forward:
         return False
     return not any(_watched(m) or "forward" in vars(m) for m in (encoder, encoder.neck))
 
