@@ -22,6 +22,7 @@ from rich.table import Table
 
 import samphony
 from samphony.assets import SAMPLE_PHOTO, SAMPLE_POINT
+from samphony.evaluate.metrics import jaccard
 from samphony.predict.video.options import VideoOptions
 from samphony.predict.video.policies import OFFICIAL, MemoryPolicy
 from samphony.predict.video.policy_ideas import DistractorAware, MotionAware, ScoreGated
@@ -54,15 +55,10 @@ class Clip:
 
 def cat(height: int) -> Piece:
     """The cat of the sample photo, so many pixels high."""
-    photo = Image.open(SAMPLE_PHOTO).convert("RGB")
-    found = samphony.segment(photo, points=[SAMPLE_POINT], model="nano")
-    mask = np.asarray(found.masks[0], dtype=np.float32)
-    ys, xs = np.nonzero(mask)
-    window = (int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1)
-    size = (round(height * (window[2] - window[0]) / (window[3] - window[1])), height)
-    image = np.asarray(photo.crop(window).resize(size, Image.Resampling.LANCZOS), dtype=np.float32)
-    alpha = Image.fromarray((mask * 255).astype(np.uint8)).crop(window).resize(size, Image.Resampling.BILINEAR)
-    return Piece(image, np.asarray(alpha, dtype=np.float32) / 255)
+    cut = Image.fromarray(samphony.segment(str(SAMPLE_PHOTO), points=[SAMPLE_POINT], model="nano").cutout())
+    size = (round(height * cut.width / cut.height), height)
+    pixels = np.asarray(cut.resize(size, Image.Resampling.LANCZOS), dtype=np.float32)
+    return Piece(pixels[..., :3], pixels[..., 3] / 255)
 
 
 def ground(rng: np.random.Generator) -> np.ndarray:
@@ -149,8 +145,7 @@ def score(predictor: samphony.SAM2VideoPredictor, clip: Clip) -> float:
     for t, _, logits in predictor.propagate_in_video(state):
         if t in clip.measured:
             found = (logits[0, 0] > 0).cpu().numpy()
-            union = (found | clip.truth[t]).sum()
-            values.append((found & clip.truth[t]).sum() / union if union else 1.0)
+            values.append(jaccard(found, clip.truth[t]))
     return float(np.mean(values))
 
 

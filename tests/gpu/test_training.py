@@ -15,7 +15,7 @@ from samphony.train.clips import ClipSampler
 from samphony.train.loop import Trainer
 from samphony.train.photos import PhotoSampler
 from samphony.train.recipe import Recipe
-from tests.train.conftest import cache, miniature, recipe  # noqa: F401
+from tests.train.conftest import miniature
 
 pytestmark = [
     pytest.mark.gpu,
@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 
-def _trainer(cache: PictureCache, recipe: Recipe, folder: Path) -> Trainer:  # noqa: F811
+def _trainer(cache: PictureCache, recipe: Recipe, folder: Path) -> Trainer:
     photos = PhotoSampler(cache, lambda p: True, recipe.data)
     clips = ClipSampler(cache, lambda p: True, photos, recipe.clips, recipe.data)
     model = miniature().cuda().to(memory_format=torch.channels_last)
@@ -32,7 +32,7 @@ def _trainer(cache: PictureCache, recipe: Recipe, folder: Path) -> Trainer:  # n
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_run_goes_on_after_a_kill(cache: PictureCache, recipe: Recipe, tmp_path: Path, precision: str) -> None:  # noqa: F811
+def test_a_run_goes_on_after_a_kill(cache: PictureCache, recipe: Recipe, tmp_path: Path, precision: str) -> None:
     recipe = replace(recipe, data=replace(recipe.data, workers=2), run=replace(recipe.run, precision=precision))
     _trainer(cache, recipe, tmp_path).run(until=2)
     trainer = _trainer(cache, recipe, tmp_path)
@@ -44,7 +44,7 @@ def test_a_run_goes_on_after_a_kill(cache: PictureCache, recipe: Recipe, tmp_pat
     assert (tmp_path / "final.safetensors").exists()
 
 
-def test_a_step_on_the_gpu_is_that_of_the_processor(cache: PictureCache, recipe: Recipe, tmp_path: Path) -> None:  # noqa: F811
+def test_a_step_on_the_gpu_is_that_of_the_processor(cache: PictureCache, recipe: Recipe, tmp_path: Path) -> None:
     recipe = replace(recipe, data=replace(recipe.data, workers=0))
     gpu = _trainer(cache, recipe, tmp_path / "gpu")
     cpu = _trainer(cache, recipe, tmp_path / "cpu")
@@ -57,7 +57,7 @@ def test_a_step_on_the_gpu_is_that_of_the_processor(cache: PictureCache, recipe:
         assert a[key] == pytest.approx(b[key], rel=2e-2)
 
 
-def test_a_batch_that_overflows_teaches_nothing(cache: PictureCache, recipe: Recipe, tmp_path: Path) -> None:  # noqa: F811
+def test_a_batch_that_overflows_teaches_nothing(cache: PictureCache, recipe: Recipe, tmp_path: Path) -> None:
     trainer = _trainer(cache, replace(recipe, data=replace(recipe.data, workers=0)), tmp_path)
     before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
     for p in trainer.model.parameters():

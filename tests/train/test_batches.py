@@ -17,10 +17,10 @@ from samphony.train.team import Team
 CPU = torch.device("cpu")
 
 
-def _batches(cache: PictureCache, recipe: Recipe, team: Team = Team()) -> StepBatches:  # noqa: B008
+def _batches(cache: PictureCache, recipe: Recipe, rank: int = 0, size: int = 1) -> StepBatches:
     photos = PhotoSampler(cache, lambda p: p.clip is None, recipe.data)
     clips = ClipSampler(cache, lambda p: True, photos, recipe.clips, recipe.data)
-    return StepBatches(recipe, photos, clips, team)
+    return StepBatches(recipe, photos, clips, Team(rank, size))
 
 
 def _pictures(batch: PhotoStep | ClipStep) -> torch.Tensor:
@@ -50,7 +50,7 @@ def test_a_processor_makes_no_batch_before_it_is_asked_for(
 
 def test_processes_of_a_team_share_a_step(cache: PictureCache, recipe: Recipe) -> None:
     whole = _batches(cache, recipe)[1]
-    parts = [_batches(cache, recipe, Team(rank, 2))[1] for rank in (0, 1)]
+    parts = [_batches(cache, recipe, rank, 2)[1] for rank in (0, 1)]
     assert torch.equal(_pictures(whole), torch.cat([_pictures(part) for part in parts], dim=1))
     assert torch.equal(whole.draws.noise, torch.cat([part.draws.noise for part in parts], dim=1))
 
@@ -59,3 +59,18 @@ def test_drawing_batches_leaves_the_random_state_alone(cache: PictureCache, reci
     before = torch.get_rng_state()
     next(_batches(cache, recipe).ahead(range(1), CPU))
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_all_tensors_of_a_batch_are_pinned(
+    cache: PictureCache, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    pinned: list[torch.Tensor] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
+    batch = _batches(cache, recipe)[step]
+    same = batch.pin_memory()
+    assert type(same) is type(batch)
+    parts = [*vars(batch)]
+    tensors = [v for part in parts for v in vars(getattr(batch, part)).values() if isinstance(v, torch.Tensor)]
+    assert {id(t) for t in pinned} == {id(t) for t in tensors}
+    assert torch.equal(_pictures(same), _pictures(batch))

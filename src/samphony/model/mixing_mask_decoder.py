@@ -32,6 +32,7 @@ class MixingMaskDecoder(MaskDecoder):
         C, expansion = transformer_dim, config.mixing_expansion
         self.mixing = _blocks(C, config.mixing_blocks, expansion)
         middle, fine = config.refining_blocks
+        self.refines = middle + fine > 0
         self.refining = nn.ModuleList((_blocks(C // 4, middle, expansion), _blocks(C // 8, fine, expansion)))
 
     def join(self, image_embeddings: Tensor, dense_prompt_embeddings: Tensor) -> Tensor:
@@ -43,7 +44,7 @@ class MixingMaskDecoder(MaskDecoder):
 
     def draw_masks(self, decoded: DecodedTokens, high_res_features: Sequence[Tensor] | None = None) -> Tensor:
         """The logits of all masks, (B,1+M,4h,4w)."""
-        if not any(len(blocks) for blocks in self.refining):  # type: ignore[arg-type]
+        if not self.refines:
             return super().draw_masks(decoded, high_res_features)
         upscaled = self._upscale(decoded.image, high_res_features)
         masks: Tensor = (self._mask_weights(decoded) @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])

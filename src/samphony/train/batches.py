@@ -10,7 +10,7 @@ import math
 import multiprocessing
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 import torch
@@ -27,28 +27,27 @@ from samphony.train.team import Team
 T = TypeVar("T")
 
 
+class _Pinnable:
+    def pin_memory(self: T) -> T:
+        """The same in page-locked memory, which a GPU reads while it computes; the loader asks for it."""
+        pinned: T = _pinned(self)
+        return pinned
+
+
 @dataclass(frozen=True)
-class PhotoStep:
+class PhotoStep(_Pinnable):
     """Pictures of a step and the random numbers of its prompts."""
 
     photos: RawPhotos
     draws: Draws
 
-    def pin_memory(self) -> PhotoStep:
-        """The same in page-locked memory, which a GPU reads while it computes."""
-        return PhotoStep(pinned(self.photos), pinned(self.draws))
-
 
 @dataclass(frozen=True)
-class ClipStep:
+class ClipStep(_Pinnable):
     """Clips of a step and the random numbers of its prompts."""
 
     clips: RawClips
     draws: ClipDraws
-
-    def pin_memory(self) -> ClipStep:
-        """The same in page-locked memory, which a GPU reads while it computes."""
-        return ClipStep(pinned(self.clips), pinned(self.draws))
 
 
 class StepBatches(Dataset[PhotoStep | ClipStep]):
@@ -91,8 +90,10 @@ def is_clip(step: int, stage: Stage) -> bool:
     return math.floor((step + 1) * stage.clips) > math.floor(step * stage.clips)
 
 
-def pinned(record: T) -> T:
-    """A dataclass with its tensors in page-locked memory."""
-    tensors = {f.name: getattr(record, f.name) for f in fields(record)}  # type: ignore[arg-type]
-    changed: dict[str, Any] = {name: value.pin_memory() for name, value in tensors.items() if isinstance(value, Tensor)}
-    return replace(record, **changed)  # type: ignore[type-var]
+def _pinned(value: Any) -> Any:
+    """A tensor, or a record with all its tensors, in page-locked memory; anything else as it is."""
+    if isinstance(value, Tensor):
+        return value.pin_memory()
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    return replace(value, **{f.name: _pinned(getattr(value, f.name)) for f in fields(value)})
