@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -25,8 +25,9 @@ def attend_narrow(q: Tensor, keys: Callable[[int, int, int], Tensor], v: Tensor)
     """softmax(q·kᵀ)·v for values much narrower than the keys, without gradients.
 
     The fused kernel wants values as wide as keys; here the second product costs only what the values' width asks for.
-    Keys are made and taken in blocks whose answers are weighed by their shares of the sum, so neither all keys nor all
-    scores are ever there.
+    Keys are made and taken in blocks, so neither all keys nor all scores are ever there. Weights are exp(score -
+    reference) with a query's best score in the first block as its reference, which any number near the best one may be:
+    so a block is passed over twice, where a running maximum takes several more passes.
 
     Args:
         q: (B,heads,N,d), already scaled.
@@ -37,32 +38,55 @@ def attend_narrow(q: Tensor, keys: Callable[[int, int, int], Tensor], v: Tensor)
         (B,heads,N,dv)
     """
     B, H, N, _ = q.shape
-    T = v.shape[1]
-    out = v.new_zeros(B, H, N, v.shape[-1])
-    n = min(queries_of_block(), N)
-    buffer = q.new_empty(n * min(KEYS, T))
+    out = v.new_empty(B, H, N, v.shape[-1])
+    total = q.new_empty(H, N, 1)
     for b in range(B):
-        log_sum = q.new_full((H, N, 1), -torch.inf)
-        for start in range(0, T, KEYS):
-            stop = min(start + KEYS, T)
-            k = keys(b, start, stop)
-            for h in range(H):
-                for row in range(0, N, n):
-                    rows = slice(row, row + n)
-                    _add_block(q[b, h, rows], k[h], v[b, start:stop], buffer, out[b, h, rows], log_sum[h, rows])
+        keys_of = partial(keys, b)
+        _sum_blocks(q[b], keys_of, v[b], None, out[b], total)
+        if not total.isfinite().all():  # a later score lies more than 88 above the reference: find the best of all
+            _sum_blocks(q[b], keys_of, v[b], _best_scores(q[b], keys_of, v.shape[1]), out[b], total)
+        out[b] /= total
     return out
 
 
-def _add_block(q: Tensor, k: Tensor, v: Tensor, buffer: Tensor, summed: Tensor, log_sum: Tensor) -> None:
-    """Take a block of keys (t,d) and values (t,dv) into the answers (n,dv) and the sums of weights (n,1) of q (n,d)."""
-    scores = buffer[: len(q) * len(k)].view(len(q), -1)
-    torch.mm(q, k.t(), out=scores)
-    top = scores.amax(1, keepdim=True)
-    torch.softmax(scores, 1, out=scores)  # one pass, where a running maximum takes several
-    block_sum = top - scores.amax(1, keepdim=True).log_()  # the largest weight is 1 / Σ exp(score - top)
-    both = torch.logaddexp(log_sum, block_sum)
-    summed.mul_(log_sum.sub_(both).exp_()).addcmul_(scores @ v, block_sum.sub_(both).exp_())
-    log_sum.copy_(both)
+def _sum_blocks(
+    q: Tensor, keys: Callable[[int, int], Tensor], v: Tensor, reference: Tensor | None, out: Tensor, total: Tensor
+) -> None:
+    """Values (T,dv) summed into ``out`` (heads,N,dv) by the weights of q (heads,N,d), whose sums are ``total``."""
+    H, N, _ = q.shape
+    n = min(queries_of_block(), N)
+    buffer = q.new_empty(n * min(KEYS, len(v)))
+    out.zero_()
+    total.zero_()
+    # One more dimension, of ones in the keys, takes the reference off within the product.
+    q = F.pad(q, (0, 1))
+    if reference is not None:
+        torch.neg(reference, out=q[..., -1:])
+    for start in range(0, len(v), KEYS):
+        values = v[start : start + KEYS]
+        k = F.pad(keys(start, start + len(values)), (0, 1), value=1.0)
+        for h in range(H):
+            for row in range(0, N, n):
+                rows = slice(row, row + n)
+                block = q[h, rows]
+                weights = buffer[: len(block) * len(values)].view(len(block), -1)
+                torch.mm(block, k[h].t(), out=weights)
+                if reference is None and start == 0:
+                    best = weights.amax(1, keepdim=True)
+                    weights -= best
+                    torch.neg(best, out=block[:, -1:])
+                weights.exp_()
+                total[h, rows] += weights.sum(1, keepdim=True)
+                out[h, rows].addmm_(weights, values)
+
+
+def _best_scores(q: Tensor, keys: Callable[[int, int], Tensor], count: int) -> Tensor:
+    """The best score of each query of q (heads,N,d) with ``count`` keys: (heads,N,1)."""
+    best = q.new_full((*q.shape[:2], 1), -torch.inf)
+    for start in range(0, count, KEYS):
+        k = keys(start, min(start + KEYS, count))
+        torch.maximum(best, (q @ k.transpose(1, 2)).amax(2, keepdim=True), out=best)
+    return best
 
 
 @lru_cache(maxsize=1)
