@@ -68,7 +68,8 @@ class RoPEAttention(nn.Module):
 
     def _can_keep_values_narrow(self, v: Tensor) -> bool:
         plain = all(type(layer) is Linear for layer in (self.q_proj, self.k_proj, self.v_proj))  # no adapters
-        return plain and v.dtype == torch.float32 and 2 * v.shape[-1] <= self.head_dim and eager_inference(v)
+        float32 = v.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        return plain and float32 and 2 * v.shape[-1] <= self.head_dim and eager_inference(v)
 
     def _attend_narrow(
         self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int], num_k_exclude_rope: int, key_pool: int
