@@ -21,7 +21,7 @@ from samphony.model.linear import Linear, eager_inference
 LN_EPS = 1e-6
 LEAST_TOKENS = 1024
 """Tokens of a strip of the MLP at least: products with fewer rows lose a tenth of their speed."""
-STRIP_BYTES = 8 << 20
+STRIP_BYTES = 10 << 20
 """Without gradients on a CPU, a block works on strips of windows whose widest tensor has about this size, so that all
 its tensors stay in the cache and none is large enough for the allocator to map its pages anew."""
 

@@ -14,6 +14,7 @@ from samphony.errors import CheckpointError, ConfigError
 from samphony.model.base import SAM2Base
 from samphony.model.build import build_model
 from samphony.model.config import MODELS, SAM2Config
+from samphony.predict.heap import keep_freed_memory
 from samphony.predict.overrides import POSTPROCESSING, VIDEO_POSTPROCESSING, apply_overrides, target_of
 from samphony.predict.ready import mark_random
 from samphony.weights.download import find_weights
@@ -158,4 +159,6 @@ def _build(
             load_weights(model, ckpt_path)
         else:
             apply_state_dict(model, state, str(ckpt_path))
+    if target.type == "cpu":
+        keep_freed_memory()
     return model.to(target).train(mode == "train"), door
