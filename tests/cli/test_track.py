@@ -21,6 +21,7 @@ from samphony.errors import PromptError
 from samphony.media.video import open_video
 from samphony.media.video_write import VideoWriter
 from samphony.predict.video import SAM2VideoPredictor, demo, track_file
+from samphony.predict.video.propagation import Direction
 from samphony.predict.video.track_file import VideoPrompt, track_to_folder
 
 
@@ -137,6 +138,72 @@ def test_interrupted_run_goes_on_with_the_same_numbers(
     assert parts.json_path.read_bytes() == whole.json_path.read_bytes()
     for path in (tmp_path / "whole" / "masks").iterdir():
         assert path.read_bytes() == (tmp_path / "parts" / "masks" / path.name).read_bytes()
+
+
+class TestNegativeClicksAlone:
+    """On a later frame they correct what tracking finds there."""
+
+    PROMPTS = (VideoPrompt(2, 1, box=(10, 6, 60, 40)), VideoPrompt(3, 2, ((20, 16, 1),)))
+    CORRECTION = VideoPrompt(5, 1, ((50, 12, 0),))
+
+    def test_as_by_hand(self, predictor: SAM2VideoPredictor, film: Path, tmp_path: Path) -> None:
+        track_to_folder(predictor, film, [self.CORRECTION, *self.PROMPTS], tmp_path, overlay=False)
+        by_hand = predictor.with_options(add_all_frames_to_correct_as_cond=True)
+        session = by_hand.init_state(film)
+        by_hand.add_new_points_or_box(session, 2, 1, box=[10, 6, 60, 40])
+        by_hand.add_new_points_or_box(session, 3, 2, [[20, 16]], [1])
+        differing = 0
+        for found in by_hand.track(session):
+            wanted = found
+            if found.frame_idx == 5:
+                by_hand.add_new_points_or_box(session, 5, 1, [[50, 12]], [0])
+                wanted = by_hand.result(session, 5)
+                differing = int((wanted[1].mask != found[1].mask).sum())
+                np.testing.assert_array_equal(wanted[2].mask, found[2].mask)
+            written = np.array(Image.open(tmp_path / "masks" / f"{found.frame_idx:05d}.png"))
+            for o in sorted(wanted, key=lambda o: int(o.obj_id)):  # the picture shows the first of two that overlap
+                others = np.logical_or.reduce([p.mask for p in wanted if p is not o] or [np.zeros_like(o.mask)])
+                np.testing.assert_array_equal((written == o.obj_id)[~others], o.mask[~others])
+        assert differing > 0
+
+    @pytest.mark.parametrize("stop_at", [4, 5])
+    def test_interrupted_there(self, predictor: SAM2VideoPredictor, film: Path, tmp_path: Path, stop_at: int) -> None:
+        def stop(what: str, done: int, total: int) -> None:
+            if done == stop_at:
+                raise KeyboardInterrupt
+
+        prompts = [*self.PROMPTS, self.CORRECTION]
+        whole = track_to_folder(predictor, film, prompts, tmp_path / "whole", direction="both", overlay=False)
+        with pytest.raises(KeyboardInterrupt):
+            track_to_folder(predictor, film, prompts, tmp_path / "parts", direction="both", progress=stop)
+        parts = track_to_folder(predictor, film, prompts, tmp_path / "parts", direction="both", overlay=False)
+        assert parts.json_path.read_bytes() == whole.json_path.read_bytes()
+
+    @pytest.mark.parametrize(
+        ("prompts", "direction", "last", "message"),
+        [
+            ([], "forward", None, "frame 5 has only negative clicks for object 1; mark it with a positive click"),
+            ([VideoPrompt(5, 1, ((20, 16, 1),))], "forward", None, "mark it with a positive click"),
+            ([VideoPrompt(7, 1, ((20, 16, 1),))], "forward", None, "tracking forward from frame 7 never gets there"),
+            ([VideoPrompt(2, 1, ((20, 16, 1),))], "reverse", None, "tracking reverse from frame 2 never gets there"),
+            ([VideoPrompt(2, 1, ((20, 16, 1),))], "forward", 4, r"outside of the frames 0 … 4 that are tracked"),
+        ],
+    )
+    def test_nothing_to_correct(
+        self,
+        predictor: SAM2VideoPredictor,
+        film: Path,
+        tmp_path: Path,
+        prompts: list[VideoPrompt],
+        direction: Direction,
+        last: int | None,
+        message: str,
+    ) -> None:
+        with pytest.raises(PromptError, match=message):
+            track_to_folder(
+                predictor, film, [*prompts, self.CORRECTION], tmp_path / "out", direction=direction, last=last
+            )
+        assert not (tmp_path / "out" / "masks").exists()
 
 
 def test_other_prompts_start_anew(predictor: SAM2VideoPredictor, film: Path, tmp_path: Path) -> None:

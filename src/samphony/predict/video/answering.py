@@ -54,6 +54,14 @@ def _file_prompt(o: TrackedObject, frame_idx: int, points: PointPrompt | None, m
         o.points.pop(frame_idx, None)
 
 
+def standing_answers(session: VideoSession, frame_idx: int) -> Answers:
+    """What each object has on a frame: the last prompt's answer there, else what was tracked; None for neither."""
+    return [
+        (o, o.pending_corrections.get(frame_idx) or o.latest(frame_idx, is_conditioning=True))
+        for o in session.objects.values()
+    ]
+
+
 def frame_result(engine: Engine, session: VideoSession, frame_idx: int, answers: Answers) -> FrameResult:
     """The typed answer of a frame; objects that have not started are left out."""
     known: list[tuple[TrackedObject, Memory]] = [(o, m) for o, m in answers if m is not None]

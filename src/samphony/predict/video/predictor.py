@@ -16,7 +16,7 @@ from samphony.errors import ConfigError, StateError
 from samphony.media.video import open_video
 from samphony.model.base import SAM2Base
 from samphony.predict.ready import require_weights
-from samphony.predict.video.answering import frame_result, prompt
+from samphony.predict.video.answering import frame_result, prompt, standing_answers
 from samphony.predict.video.engine import Engine
 from samphony.predict.video.official_engine import OfficialEngine, overrides_a_step
 from samphony.predict.video.official_helpers import OfficialHelpers, State
@@ -376,6 +376,12 @@ class SAM2VideoPredictor(OfficialHelpers):
         engine = self._engine
         for frame_idx, answers in run_pass(engine, session, frames, reverse=reverse, live=True, begin=begin):
             yield frame_result(engine, session, frame_idx, answers)
+
+    @torch.inference_mode()
+    def result(self, session: VideoSession, frame_idx: int) -> FrameResult:
+        """The answers on a frame as they stand, typed: of the objects that were tracked or prompted there."""
+        frame_idx = check_frame(session, frame_idx)
+        return frame_result(self._engine, session, frame_idx, standing_answers(session, frame_idx))
 
     def _check_options(self) -> None:
         if self.options.clear_non_cond_mem_around_input:

@@ -9,7 +9,7 @@ import torch
 from samphony.errors import PromptError, StateError
 from samphony.media.video import Frame, FrameSource
 from samphony.media.video_arrays import as_frame
-from samphony.predict.video.answering import frame_result, prompt
+from samphony.predict.video.answering import frame_result, prompt, standing_answers
 from samphony.predict.video.engine import Engine
 from samphony.predict.video.policies import MemoryPolicy
 from samphony.predict.video.preprocess import model_input
@@ -137,10 +137,7 @@ class VideoStream:
     def result(self) -> FrameResult:
         """The answers on the last frame as they stand."""
         session, t = self.session, self.frame_idx
-        answers: Answers = [
-            (o, o.pending_corrections.get(t) or o.latest(t, is_conditioning=True)) for o in session.objects.values()
-        ]
-        return frame_result(self._engine, session, t, answers)
+        return frame_result(self._engine, session, t, standing_answers(session, t))
 
     def remove(self, obj_id: ObjectId) -> None:
         """Forget an object. Raises :class:`StateError` where it does not exist."""

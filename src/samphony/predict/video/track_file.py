@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from samphony.media.video_tracks import TrackedMask, TrackFolder
 from samphony.predict.build import build_sam2_video_predictor
 from samphony.predict.video.predictor import SAM2VideoPredictor
 from samphony.predict.video.prompts import check_frame, check_inside
-from samphony.predict.video.propagation import Direction, passes, pin
+from samphony.predict.video.propagation import Begin, Direction, passes, pin
 from samphony.predict.video.results import FrameResult
 from samphony.predict.video.session import VideoSession
 from samphony.weights.download import find_weights
@@ -42,6 +42,11 @@ class VideoPrompt:
     points: tuple[tuple[float, float, int], ...] = ()
     box: tuple[float, float, float, float] | None = None
     mask: npt.NDArray[np.bool_] | None = None
+
+    @property
+    def only_excludes(self) -> bool:
+        """Whether it says nothing but what the object is not, which is an answer only to a mask that is there."""
+        return self.box is None and self.mask is None and not any(label == 1 for _, _, label in self.points)
 
     def describe(self) -> list[Any]:
         """Plain data that tells prompts apart."""
@@ -81,7 +86,8 @@ def track_to_folder(
     """Track the prompted objects and write masks, JSON and overlay to ``out``.
 
     Corrections on later frames count (they become conditioning frames), objects begin at their own first prompt, and
-    memory stays flat. When the run is interrupted, the same call goes on where it stopped, with the same numbers.
+    memory stays flat. A prompt of negative clicks alone corrects what tracking finds on its frame. When the run is
+    interrupted, the same call goes on where it stopped, with the same numbers.
 
     Args:
         predictor: with any options.
@@ -92,7 +98,7 @@ def track_to_folder(
         first, last: frames beyond which tracking does not go.
 
     Raises:
-        PromptError: a prompt outside the frame or the video.
+        PromptError: a prompt outside the frame or the video, or negative clicks alone where nothing is tracked.
         MediaError: a frame that cannot be decoded, or a file that cannot be written; what was tracked is kept.
     """
     if not prompts:
@@ -127,12 +133,16 @@ class _Work:
     ) -> None:
         options = {"history": "window", "add_all_frames_to_correct_as_cond": True}
         self.predictor = predictor.with_options(**options)
-        self.source, self.prompts, self.direction = source, prompts, direction
+        self.source, self.direction = source, direction
+        self.prompts = [p for p in prompts if not p.only_excludes]
+        self.corrections = [p for p in prompts if p.only_excludes]
         self.first, self.last = first, len(source) - 1 if last is None else last
         if not 0 <= self.first <= self.last < len(source):
             raise PromptError(
                 f"frames {self.first} … {self.last} are not a part of the video, which has frames 0 … {len(source) - 1}"
             )
+        for p in self.corrections:
+            self._check_reached(p)
         self.tracks = TrackFolder(out, source.height, source.width)
         self._place = out / "resume.json"
         self._session = out / "resume-session.json"
@@ -156,7 +166,7 @@ class _Work:
         for place, (reverse, frames, begin) in list(enumerate(todo))[number:]:
             saved = time.monotonic()
             try:
-                for result in self.predictor.track_frames(session, frames[done:], reverse=reverse, begin=begin):
+                for result in self._track(session, frames[done:], reverse, begin):
                     self._add(result)
                     done, counted = done + 1, counted + 1
                     if progress is not None:
@@ -171,6 +181,28 @@ class _Work:
             done = 0
         return self.tracks
 
+    def _track(self, session: VideoSession, frames: range, reverse: bool, begin: Begin) -> Iterator[FrameResult]:
+        """A pass; negative clicks correct what tracking has found on their frame, and the next one knows of it."""
+        for found in self.predictor.track_frames(session, frames, reverse=reverse, begin=begin):
+            due = [p for p in self.corrections if p.frame_idx == found.frame_idx and p.obj_id in found.obj_ids]
+            for p in due:
+                points, labels = [(x, y) for x, y, _ in p.points], [label for _, _, label in p.points]
+                self.predictor.add_new_points_or_box(session, found.frame_idx, p.obj_id, points, labels)
+            yield self.predictor.result(session, found.frame_idx) if due else found
+
+    def _check_reached(self, p: VideoPrompt) -> None:
+        """Whether tracking has a mask of the object on the frame of negative clicks."""
+        starts = [q.frame_idx for q in self.prompts if q.obj_id == p.obj_id]
+        what = f"prompts: frame {p.frame_idx} has only negative clicks for object {p.obj_id}"
+        if not starts or p.frame_idx in starts:
+            raise PromptError(f"{what}; mark it with a positive click, a box or a mask, on this frame or another")
+        start = max(starts) if self.direction == "reverse" else min(starts)
+        after = p.frame_idx > start
+        if self.direction != "both" and after == (self.direction == "reverse"):
+            raise PromptError(f"{what}, and tracking {self.direction} from frame {start} never gets there")
+        if not self.first <= p.frame_idx <= self.last:
+            raise PromptError(f"{what}, outside of the frames {self.first} … {self.last} that are tracked")
+
     def _begin(self) -> tuple[VideoSession, int, int]:
         session = self.predictor.init_state(self.source)
         for p in sorted(self.prompts, key=lambda p: p.frame_idx):
@@ -182,6 +214,8 @@ class _Work:
             labels = [label for _, _, label in p.points] or None
             check_inside(session, points, p.box)
             self.predictor.add_new_points_or_box(session, frame_idx, p.obj_id, points, labels, box=p.box)
+        for p in self.corrections:
+            check_inside(session, [(x, y) for x, y, _ in p.points], None)
         self.predictor.propagate_in_video_preflight(session)
         if self.direction == "both":
             pin(session, self.predictor.model.config, None)
