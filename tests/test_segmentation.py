@@ -15,6 +15,7 @@ from samphony.media.masks import load_mask
 from samphony.media.photo import load_photo
 from samphony.model.base import SAM2Base
 from samphony.model.config import SAM2Config
+from samphony.predict import zoom
 from samphony.predict.image import SAM2ImagePredictor
 from samphony.segmentation import Segmentation, segment
 from samphony.weights.save import save_weights
@@ -60,10 +61,10 @@ def test_shown_masks_are_tidy_but_for_what_was_clicked(
     monkeypatch.setattr(SAM2ImagePredictor, "predict", lambda self, **prompts: answer)
     clicks = {"points": [[(70, 4), (30, 30)], [(74, 6), (20, 20)]], "labels": [[1, 1], [1, 0]]}
 
-    first, second = segment(photo, model=tiny_model, **clicks).masks  # type: ignore[arg-type]
+    first, second = segment(photo, model=tiny_model, zoom=False, **clicks).masks  # type: ignore[arg-type]
     assert (first[4, 70], first[6, 74], first[20, 20]) == (True, False, True)
     assert (second[4, 70], second[6, 74], second[20, 20]) == (False, True, False)
-    raw = segment(photo, model=tiny_model, min_area=0, **clicks)  # type: ignore[arg-type]
+    raw = segment(photo, model=tiny_model, min_area=0, zoom=False, **clicks)  # type: ignore[arg-type]
     np.testing.assert_array_equal(raw.masks, speckled[:, 0] > 0)
 
 
@@ -123,13 +124,31 @@ def test_a_weights_file_says_which_model_it_is(
     tmp_path: Path, tiny_model: SAM2Base, tiny_config: SAM2Config, photo: np.ndarray
 ) -> None:
     path = save_weights(tmp_path / "mine.safetensors", tiny_model, tiny_config)
-    door._named_predictor.cache_clear()
+    door._named_model.cache_clear()
     for _ in range(2):
         result = segment(photo, points=[(40, 24)], model=path, device="cpu")
     np.testing.assert_array_equal(result.masks, segment(photo, points=[(40, 24)], model=tiny_model).masks)
-    assert door._named_predictor.cache_info().hits == 1
-    assert door._named_predictor.cache_info().maxsize == 1
-    door._named_predictor.cache_clear()
+    assert door._named_model.cache_info().hits == 1
+    assert door._named_model.cache_info().maxsize == 1
+    door._named_model.cache_clear()
+
+
+def test_small_models_look_twice_unless_told_otherwise(
+    tiny_model: SAM2Base, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[object] = []
+    look = zoom._look
+    monkeypatch.setattr(zoom, "_look", lambda *args: looks.append(args) or look(*args))
+    small = {"photo": np.tile(photo, (4, 4, 1)), "boxes": (24, 12, 56, 36), "model": tiny_model}
+    segment(**small)  # type: ignore[arg-type]
+    assert len(looks) == 1
+    segment(**small, zoom=False)  # type: ignore[arg-type]
+    assert len(looks) == 1
+    monkeypatch.setattr(door, "_SMALL_INPUT", tiny_model.image_size)
+    segment(**small)  # type: ignore[arg-type]
+    assert len(looks) == 1
+    segment(**small, zoom=True)  # type: ignore[arg-type]
+    assert len(looks) == 2
 
 
 def test_bgr_and_floats(tiny_model: SAM2Base, photo: np.ndarray) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float32]
 KINDS = ("overlay", "mask", "cutout", "json")
 """What ``Segmentation.save`` can write."""
+_SMALL_INPUT = 512
+"""Models that see less of a photo than this, in pixels per side, look at small objects twice."""
 
 
 def _no_rows(width: int) -> FloatArray:
@@ -146,6 +148,7 @@ def segment(
     channel_order: ChannelOrder = "rgb",
     candidates: bool = False,
     min_area: float = SHOWN_MIN_AREA,
+    zoom: bool | None = None,
 ) -> Segmentation:
     """Segment objects in a photo.
 
@@ -162,6 +165,8 @@ def segment(
         candidates: give all three masks that the model proposes for each prompt, best first, instead of one.
         min_area: specks and holes of a mask below this share of the photo are removed and filled, unless they hold a
             click; 0 gives the masks as the model makes them.
+        zoom: look at small objects a second time, closer, which takes one more encoding for each. By default for
+            models with a small input, as the nano has.
 
     Returns:
         A mask for each object (with ``candidates``, three for each).
@@ -184,7 +189,7 @@ def segment(
     # A single click is ambiguous (shirt or person?): let the model propose three masks and take the best.
     ambiguous = coords is not None and coords.shape[-2] == 1 and boxes is None and mask is None
 
-    predictor = _predictor_of(model, device)
+    predictor = _predictor_of(model, device, zoom)
     predictor.set_image(image)
     try:
         found, ious, logits = predictor.predict(
@@ -228,20 +233,22 @@ def _numbers(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:
         raise PromptError(f"{name} must be numbers in rows of equal length ({error})") from error
 
 
-def _predictor_of(model: str | os.PathLike[str] | SAM2Base, device: str | None) -> SAM2ImagePredictor:
+def _predictor_of(
+    model: str | os.PathLike[str] | SAM2Base, device: str | None, zoom: bool | None
+) -> SAM2ImagePredictor:
     from samphony.predict.image import SAM2ImagePredictor
+    from samphony.predict.zoom import ZoomImagePredictor
 
-    if isinstance(model, (str, os.PathLike)):
-        return _named_predictor(os.fspath(model), device)
-    return SAM2ImagePredictor(model)
+    net = _named_model(os.fspath(model), device) if isinstance(model, (str, os.PathLike)) else model
+    zooms = net.image_size < _SMALL_INPUT if zoom is None else zoom
+    return ZoomImagePredictor(net) if zooms else SAM2ImagePredictor(net)
 
 
 @lru_cache(maxsize=1)
-def _named_predictor(model: str, device: str | None) -> SAM2ImagePredictor:
+def _named_model(model: str, device: str | None) -> SAM2Base:
     from samphony.predict.build import build_sam2
-    from samphony.predict.image import SAM2ImagePredictor
     from samphony.weights.download import find_weights
 
     if Path(model).is_file():
-        return SAM2ImagePredictor(build_sam2(None, model, device=device))
-    return SAM2ImagePredictor(build_sam2(model, find_weights(model), device=device))
+        return build_sam2(None, model, device=device)
+    return build_sam2(model, find_weights(model), device=device)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samphony.evaluate.clicks import evaluate_picture, mean_of, next_click, tight_box
-from samphony.evaluate.segmenter import Answer, ModelSegmenter
+from samphony.evaluate.segmenter import Answer, DoorSegmenter, ModelSegmenter
 from samphony.model.base import SAM2Base
 
 IMAGE = np.zeros((40, 60, 3), dtype=np.uint8)
@@ -140,7 +140,9 @@ def test_a_model_answers_as_the_image_predictor_does(
 
     model = fresh_tiny_model()
     segmenter, predictor = ModelSegmenter(model), SAM2ImagePredictor(model)
+    through_door = DoorSegmenter(SAM2ImagePredictor(model))
     segmenter.set_image(photo)
+    through_door.set_image(photo)
     predictor.set_image(photo)
     coords, labels = torch.tensor([[[40.0, 24.0], [5.0, 5.0]]]), torch.tensor([[1, 0]], dtype=torch.int32)
     for several in (True, False):
@@ -151,3 +153,8 @@ def test_a_model_answers_as_the_image_predictor_does(
         np.testing.assert_allclose(answer.logits[0].numpy(), logits, atol=1e-4)
         np.testing.assert_allclose(answer.ious[0].numpy(), ious, atol=1e-5)
         np.testing.assert_allclose(answer.low_res[0].clamp(-32, 32).numpy(), low_res, atol=1e-4)
+        same = through_door.answer(coords, labels, None, several)
+        np.testing.assert_array_equal(same.logits[0].numpy(), logits)
+        np.testing.assert_array_equal(same.ious[0].numpy(), ious)
+        both = through_door.answer(coords.repeat(2, 1, 1), labels.repeat(2, 1), same.best()[2].repeat(2, 1, 1), several)
+        assert both.logits.shape == (2, *answer.logits.shape[1:])

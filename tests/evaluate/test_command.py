@@ -14,6 +14,7 @@ from PIL import Image
 from samphony.cli.main import main
 from samphony.model.base import SAM2Base
 from samphony.model.config import SAM2Config
+from samphony.predict import zoom
 from samphony.weights.save import save_weights
 
 
@@ -40,6 +41,18 @@ def _run(*arguments: str) -> int | str | None:
     return left.value.code
 
 
+def test_clicks_with_a_closer_look(tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    windows = []
+    around = zoom.window_around
+    monkeypatch.setattr(zoom, "window_around", lambda *args: windows.append(around(*args)) or windows[-1])
+    _frame(tmp_path / "data" / "images" / "p.png", tmp_path / "data" / "masks" / "p.png", shift=0)
+    assert _run("clicks", str(tmp_path / "data"), "--model", weights, "--out", str(tmp_path / "out"), "--zoom") == 0
+    assert any(windows)
+    summary = json.loads((tmp_path / "out" / "clicks.json").read_text())["summary"]
+    assert summary["zoom"] is True
+    assert 0 <= summary["click5"] <= 1
+
+
 def test_clicks(tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str]) -> None:
     data, out = tmp_path / "data", tmp_path / "out"
     for i in range(3):
@@ -53,6 +66,7 @@ def test_clicks(tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str]
     assert not re.search(r"\d…", shown), "every number fits a terminal of 80 columns"
     result = json.loads((out / "clicks.json").read_text())
     assert result["summary"]["objects"] == len(result["items"]) == 4
+    assert result["summary"]["zoom"] is False
     assert {item["name"] for item in result["items"]} == {"p0", "p2"}
     for item in result["items"]:
         assert len(item["clicks"]) == len(item["clicks_f"]) == 3

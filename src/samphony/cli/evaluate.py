@@ -53,6 +53,9 @@ def clicks(
     limit: Annotated[int, typer.Option(help="Pictures of each source at most; 0 for all.")] = 0,
     objects: Annotated[int, typer.Option(help="Objects of a picture at most, the largest first; 0 for all.")] = 10,
     min_area: Annotated[float, typer.Option(help="Objects below this share of the picture are left out.")] = 0.001,
+    zoom: Annotated[
+        bool, typer.Option(help="With the second, closer look at small objects that segment takes.")
+    ] = False,
     everything: Everything = False,
     device: Device = None,
 ) -> None:
@@ -71,7 +74,7 @@ def clicks(
     chosen = [r for r in _records(data, everything, console) if r.clip is None]
     if not chosen:
         raise ConfigError(f"{data} has no photos; for clips use samphony evaluate video")
-    segmenter = _segmenter(model, device)
+    segmenter = _segmenter(model, device, zoom)
     results: list[ObjectResult] = []
     seen: dict[str, int] = {}
     began = time.perf_counter()
@@ -94,7 +97,8 @@ def clicks(
     for title, by in (("by kind", lambda r: r.kind), ("by source", lambda r: r.source)):
         _show(console, title, ["objects", *columns], click_rows(results, columns, by))
     summary = {column: mean_of(results, column) for column in columns}
-    write_json(out / "clicks.json", {"model": model, "objects": len(results), **summary}, results)
+    about = {"model": model, "zoom": zoom, "objects": len(results)}
+    write_json(out / "clicks.json", {**about, **summary}, results)
     _draw_extremes(segmenter, chosen, results, out)
     console.print(f"{len(results)} objects in {time.perf_counter() - began:.0f} s; details in {out}")
 
@@ -222,12 +226,14 @@ def model_of(model: str) -> tuple[str | None, str | Path | None]:
     return model, find_weights(model)
 
 
-def _segmenter(model: str, device: str | None) -> Segmenter:
-    from samphony.evaluate.segmenter import ModelSegmenter
+def _segmenter(model: str, device: str | None, zoom: bool) -> Segmenter:
+    from samphony.evaluate.segmenter import DoorSegmenter, ModelSegmenter
     from samphony.predict.build import build_sam2
+    from samphony.predict.zoom import ZoomImagePredictor
 
     name, weights = model_of(model)
-    return ModelSegmenter(build_sam2(name, weights, device=device, apply_postprocessing=False))
+    net = build_sam2(name, weights, device=device, apply_postprocessing=False)
+    return DoorSegmenter(ZoomImagePredictor(net)) if zoom else ModelSegmenter(net)
 
 
 def _show(console: Console, title: str, columns: Sequence[str], rows: Sequence[Row]) -> None:

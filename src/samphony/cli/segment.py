@@ -63,6 +63,14 @@ def segment(
         float, typer.Option(help="Specks and holes below this share of the photo are cleaned away; 0 leaves them.")
     ] = SHOWN_MIN_AREA,
     candidates: Annotated[bool, typer.Option(help="All three masks that the model proposes for a prompt.")] = False,
+    zoom: Annotated[
+        bool | None,
+        typer.Option(
+            "--zoom/--no-zoom",
+            help="Look at small objects again, closer. By default for models with a small input, as the nano.",
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, … By default the best there is.", show_default=False)
     ] = None,
@@ -90,6 +98,7 @@ def segment(
         device=device,
         candidates=candidates,
         min_area=min_area,
+        zoom=zoom,
     )
     files = [save_photo(out, result.overlay())] if into_file else result.save(out, chosen_kinds(flags))
     show(result, files)

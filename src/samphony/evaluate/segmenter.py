@@ -1,4 +1,4 @@
-"""What the click evaluation asks of a model, and SAM2Base as one."""
+"""What the click evaluation asks of a model; SAM2Base and the image door as one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from samphony.model.base import SAM2Base
 from samphony.model.features import ImageFeatures
+from samphony.predict.image import SAM2ImagePredictor
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
@@ -92,3 +93,22 @@ class ModelSegmenter:
         low_res, ious = low_res[:, kept].float(), ious[:, kept].float()
         logits = F.interpolate(low_res, (H, W), mode="bilinear", align_corners=False)
         return Answer(logits.cpu(), ious.cpu(), low_res)
+
+
+class DoorSegmenter:
+    """An image predictor as people use it, with whatever it does beyond the network."""
+
+    def __init__(self, predictor: SAM2ImagePredictor) -> None:
+        self.predictor = predictor
+
+    def set_image(self, image: NDArray[np.uint8]) -> None:
+        """Encode a picture (H,W,3)."""
+        self.predictor.set_image(image)
+
+    def answer(self, coords: Tensor, labels: Tensor, previous: Tensor | None, several: bool) -> Answer:
+        """Segment N objects of the picture."""
+        found = self.predictor.predict(
+            coords, labels, mask_input=previous, multimask_output=several, return_logits=True
+        )
+        logits, ious, low_res = (torch.from_numpy(x if len(coords) > 1 else x[None]) for x in found)
+        return Answer(logits, ious, low_res)

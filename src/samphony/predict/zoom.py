@@ -1,0 +1,166 @@
+"""A second, closer look at small objects.
+
+A network sees a photo at its own input size, where little is left of an object that takes a tenth of the photo's side.
+Once it is known where the object is, the same prompts are answered again on a crop around it: one more encoded picture
+for each small object. Related work crops for the same reason: f-BRS's zoom-in (Sofiiuk et al., 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from samphony.media.masks import mask_boxes
+from samphony.media.regions import SHOWN_MIN_AREA, tidy_mask
+from samphony.predict.image import LOGIT_LIMIT, Prediction, SAM2ImagePredictor
+from samphony.predict.prompts import ArrayLike, Prompts
+
+CONTEXT = 2.0
+"""The crop's side, as a multiple of the object's: what it is not helps to say what it is."""
+WORTH_IT = 0.7
+"""Crops that take more than this share of the photo's side show little more than the photo does."""
+LARGEST_ENLARGEMENT = 6
+"""A crop is at least this fraction of the network's input size, in pixels of the photo."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a photo, in pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    def of(self, x: Any) -> Any:
+        """The part of (H,W,…), or of a tensor (…,H,W)."""
+        rows, columns = slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+        return x[..., rows, columns] if isinstance(x, Tensor) else x[rows, columns]
+
+    def holds(self, points: Tensor) -> Tensor:
+        """Which of the points (N,2), x y, lie in it: (N,) bool."""
+        low = points.new_tensor([self.left, self.top])
+        size = points.new_tensor([self.width, self.height])
+        return ((points >= low) & (points < low + size)).all(dim=1)
+
+
+def window_around(box: Sequence[float], photo: tuple[int, int], input_size: int) -> Window | None:
+    """The crop for a closer look at an object; None where it would show little more than the photo.
+
+    It has the photo's aspect ratio, which the network does not keep either: objects look as stretched as before.
+
+    Args:
+        box: x0, y0, x1, y1 around the object, in pixels.
+        photo: (H, W). input_size: pixels per side of the network's input.
+    """
+    H, W = photo
+    x0, y0, x1, y1 = box
+    share = CONTEXT * max((x1 - x0 + 1) / W, (y1 - y0 + 1) / H)
+    share = max(share, input_size / LARGEST_ENLARGEMENT / min(H, W))
+    if share > WORTH_IT:
+        return None
+    width, height = round(share * W), round(share * H)
+    left = min(max(round((x0 + x1 + 1 - width) / 2), 0), W - width)
+    top = min(max(round((y0 + y1 + 1 - height) / 2), 0), H - height)
+    return Window(left, top, width, height)
+
+
+class ZoomImagePredictor(SAM2ImagePredictor):
+    """`SAM2ImagePredictor` whose ``predict`` looks at small objects again, closer; arguments and results are the same.
+
+    The photo is kept. Photos of ``set_image_batch`` and loaded embeddings are answered without a closer look.
+    """
+
+    _picture: npt.NDArray[Any] | None = None
+
+    def _encode(self, pictures: list[npt.NDArray[Any]]) -> None:
+        super()._encode(pictures)
+        self._picture = pictures[0]
+
+    def reset_predictor(self) -> None:
+        """Forget the photo."""
+        super().reset_predictor()
+        self._picture = None
+
+    def predict(
+        self,
+        point_coords: ArrayLike | None = None,
+        point_labels: ArrayLike | None = None,
+        box: ArrayLike | None = None,
+        mask_input: ArrayLike | None = None,
+        multimask_output: bool = True,
+        return_logits: bool = False,
+        normalize_coords: bool = True,
+    ) -> Prediction:
+        """As `SAM2ImagePredictor.predict`."""
+        first = super().predict(point_coords, point_labels, box, mask_input, multimask_output, True, normalize_coords)
+        prompts = self._read(point_coords, point_labels, box, mask_input)
+        if not normalize_coords and prompts.coords is not None:
+            H, W = self._orig_hw[0]
+            prompts = Prompts(prompts.coords * prompts.coords.new_tensor([W, H]), prompts.labels, prompts.masks)
+        logits, ious, low_res = first if first[1].ndim == 2 else tuple(part[None] for part in first)
+        if self._picture is not None and prompts.coords is not None:
+            closer = SAM2ImagePredictor(self.model, self.mask_threshold, self.max_hole_area, self.max_sprinkle_area)
+            for i in range(len(ious)):
+                window = self._window(prompts, i, logits[i], ious[i])
+                if window is not None:
+                    closer.set_image(np.ascontiguousarray(window.of(self._picture)))
+                    logits[i], ious[i], low_res[i] = _look(
+                        closer, window, prompts, i, multimask_output, self._orig_hw[0]
+                    )
+        masks = logits if return_logits else (logits > self.mask_threshold).astype(np.float32)
+        return (masks, ious, low_res) if first[1].ndim == 2 else (masks[0], ious[0], low_res[0])
+
+    def _window(self, prompts: Prompts, i: int, logits: npt.NDArray[Any], ious: npt.NDArray[Any]) -> Window | None:
+        """Where to look for prompt i: around its box, else around its best mask and its clicks."""
+        assert prompts.coords is not None
+        assert prompts.labels is not None
+        points, labels = prompts.coords[i], prompts.labels[i]
+        corners = points[(labels == 2) | (labels == 3)]
+        if len(corners) == 2:
+            box = corners.flatten().tolist()
+        else:
+            mask = logits[int(ious.argmax())] > self.mask_threshold
+            if not mask.any():
+                return None
+            mask = tidy_mask(mask, SHOWN_MIN_AREA, points.numpy(), labels.numpy())
+            clicks = points[labels == 1].numpy()
+            edges = np.concatenate((mask_boxes(mask[None]).reshape(2, 2), clicks))
+            box = [*edges.min(axis=0), *edges.max(axis=0)]
+        return window_around(box, self._orig_hw[0], self.model.image_size)
+
+
+def _look(
+    closer: SAM2ImagePredictor, window: Window, prompts: Prompts, i: int, several: bool, photo: tuple[int, int]
+) -> Prediction:
+    """Prompt i answered in the window, brought back into the photo: logits (M,H,W), IoU (M), low-res logits."""
+    assert prompts.coords is not None
+    assert prompts.labels is not None
+    points, labels = prompts.coords[i], prompts.labels[i]
+    seen = window.holds(points) | (labels == 2) | (labels == 3)
+    corner = points.new_tensor([window.left, window.top])
+    mask = None
+    if prompts.masks is not None:
+        earlier = prompts.masks[i if len(prompts.masks) > 1 else 0][None]
+        inside = window.of(F.interpolate(earlier, photo, mode="bilinear", align_corners=False))
+        mask = F.interpolate(inside, earlier.shape[-2:], mode="bilinear", align_corners=False, antialias=True)
+    with torch.inference_mode():
+        device = closer.device
+        coords = closer._transforms.transform_coords(
+            (points[seen] - corner).to(device)[None], normalize=True, orig_hw=(window.height, window.width)
+        )
+        found, ious, low_res = closer._predict(
+            coords, labels[seen].to(device)[None], None, None if mask is None else mask.to(device), several, True
+        )
+        logits = found.new_full((found.shape[1], *photo), -LOGIT_LIMIT)
+        window.of(logits).copy_(found[0])
+        low = F.interpolate(logits[None], low_res.shape[-2:], mode="bilinear", align_corners=False, antialias=True)[0]
+    masks, scores, small = (t.float().cpu().numpy() for t in (logits, ious[0], low.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)))
+    return masks, scores, small
