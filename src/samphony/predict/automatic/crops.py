@@ -56,7 +56,8 @@ def make_crops(hw: tuple[int, int], n_layers: int, overlap_ratio: float) -> list
         for i in range(per_side):
             for j in range(per_side):
                 x, y = (w - overlap) * i, (h - overlap) * j
-                crops.append(Crop((x, y, min(x + w, width), min(y + h, height)), layer))
+                if x < width and y < height:  # sides are rounded up: in a tiny picture the last one may lie outside
+                    crops.append(Crop((x, y, min(x + w, width), min(y + h, height)), layer))
     return crops
 
 
