@@ -13,6 +13,7 @@ from samphony.errors import MediaError
 from samphony.model.base import SAM2Base
 from samphony.predict.video import SAM2VideoPredictor, VideoOptions
 from samphony.predict.video.archive import Archive
+from samphony.predict.video.memory_bank import Memory
 
 KEEP = VideoOptions(history="keep")
 SPILL = VideoOptions(history="spill", ram_budget=0)
@@ -79,6 +80,20 @@ def test_spilled_history_serves_corrections_and_reverse(living_model: SAM2Base) 
     spilled = run(living_model, SPILL, clip, corrections=True)
     for a, b in zip(kept, spilled, strict=True):
         assert torch.equal(a, b)
+
+
+def test_small_records_count_for_what_they_take() -> None:
+    def record(t: int) -> Memory:
+        return Memory(t, torch.zeros(1, 1, 4, 4), torch.zeros(1, 8), torch.zeros(1, 1), torch.zeros(1))
+
+    numbers = 4 * (16 + 8 + 1 + 1)
+    archive = Archive(budget=100 * (numbers + 2560))
+    held = [archive.shelve(record(t)) for t in range(150)]
+    assert archive.spilled == 50 * numbers
+    assert archive.resident == archive.budget
+    assert [shelved.get().frame_idx for shelved in held] == list(range(150))
+    del held
+    assert archive.resident == archive.spilled == 0
 
 
 def test_spilling_moves_bytes_out_of_ram_and_frees_places(living_model: SAM2Base) -> None:

@@ -24,36 +24,43 @@ if TYPE_CHECKING:
     from samphony.predict.video.memory_bank import Memory
 
 _PARTS = ("low_res_masks", "pointer", "object_score", "iou", "features")
+_RECORD_BYTES = 2560
+"""What a record takes in RAM beside its numbers, for five tensors and their places."""
 
 
 class Shelved:
     """One memory on an archive's shelf; :meth:`get` brings it back from wherever it is."""
 
-    __slots__ = ("__weakref__", "_archive", "_layout", "_memory", "_slot", "size")
+    __slots__ = ("__weakref__", "_archive", "_layout", "_memory", "size", "slot")
 
     def __init__(self, archive: Archive, memory: Memory) -> None:
         self._archive = archive
         self._memory: Memory | None = memory
-        self._slot: int | None = None
+        self.slot: int | None = None
         self._layout: tuple[Any, ...] = ()
         self.size = sum(x.nbytes for x in map(memory.__getattribute__, _PARTS) if x is not None)
+
+    @property
+    def in_ram(self) -> int:
+        """Bytes that the memory takes, or took, in RAM."""
+        return self.size + _RECORD_BYTES
 
     def get(self) -> Memory:
         """The memory, read back if it was spilled."""
         if self._memory is not None:
             return self._memory
-        assert self._slot is not None
-        return _unpack(self._archive.read(self._slot, self.size), self._layout)
+        assert self.slot is not None
+        return _unpack(self._archive.read(self.slot, self.size), self._layout)
 
     def spill(self) -> None:
         """Write the memory to the archive's file and let go of it."""
         assert self._memory is not None
         data, (*rest, shapes) = _pack(self._memory)
-        self._slot = self._archive.write(data)
+        self.slot = self._archive.write(data)
         self._layout, self._memory = (*rest, self._archive.shared(shapes)), None
 
     def __del__(self) -> None:
-        self._archive.let_go(self.size, self._slot)
+        self._archive.let_go(self)
 
 
 class Archive:
@@ -81,7 +88,7 @@ class Archive:
         """Put a memory on the shelf and, where that exceeds the budget, spill the oldest ones."""
         shelved = Shelved(self, memory)
         with self._lock:
-            self.resident += shelved.size
+            self.resident += shelved.in_ram
             if self.budget is not None:
                 self._queue.append(weakref.ref(shelved))
                 while self.resident > self.budget and self._queue:
@@ -92,7 +99,7 @@ class Archive:
         oldest = self._queue[0]()
         if oldest is not None:
             oldest.spill()
-            self.resident -= oldest.size
+            self.resident -= oldest.in_ram
             self.spilled += oldest.size
         self._queue.popleft()
 
@@ -124,14 +131,14 @@ class Archive:
         with self._lock:
             return np.array(np.memmap(self._file, np.uint8, mode="r", offset=place, shape=(size,)))
 
-    def let_go(self, size: int, place: int | None) -> None:
+    def let_go(self, shelved: Shelved) -> None:
         """A record has no owner any more."""
         with self._lock:
-            if place is None:
-                self.resident -= size
+            if shelved.slot is None:
+                self.resident -= shelved.in_ram
             else:
-                self.spilled -= size
-                self._free.setdefault(size, []).append(place)
+                self.spilled -= shelved.size
+                self._free.setdefault(shelved.size, []).append(shelved.slot)
 
 
 class ArchivedShelf(MutableMapping[int, "Memory"]):
