@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from samphony.predict.build import build_sam2, build_sam2_video_predictor
     from samphony.predict.image import SAM2ImagePredictor
     from samphony.predict.video.predictor import SAM2VideoPredictor
+    from samphony.predict.zoom import ZoomImagePredictor
     from samphony.segmentation import Segmentation, segment
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "SamphonyError",
     "Segmentation",
     "StateError",
+    "ZoomImagePredictor",
     "build_sam2",
     "build_sam2_video_predictor",
     "install_as_sam2",
@@ -55,6 +57,7 @@ _HOMES = {
     "SamphonyError": "samphony.errors",
     "Segmentation": "samphony.segmentation",
     "StateError": "samphony.errors",
+    "ZoomImagePredictor": "samphony.predict.zoom",
     "build_sam2": "samphony.predict.build",
     "build_sam2_video_predictor": "samphony.predict.build",
     "install_as_sam2": "samphony.compat.install",
