@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from samphony.assets import SAMPLE_PHOTO
@@ -40,6 +41,16 @@ class TestWindow:
         assert found is not None
         assert min(found.width, found.height) == 32
         assert window_around((10, 9, 11, 10), (30, 40), 192) is None  # a photo that is small itself
+
+
+def test_a_mask_is_enlarged_as_by_way_of_the_photo() -> None:
+    ramp = torch.arange(16.0)
+    mask = (ramp + 3 * ramp[:, None])[None, None]  # linear, so that interpolating twice loses nothing
+    window = Window(left=120, top=90, width=80, height=60)
+    whole = F.interpolate(mask, PHOTO, mode="bilinear", align_corners=False)
+    want = F.interpolate(window.of(whole), (16, 16), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(zoom._enlarged(mask, window, PHOTO), want, atol=1e-3, rtol=0)
+    torch.testing.assert_close(zoom._enlarged(mask, Window(0, 0, 400, 300), PHOTO), mask, atol=1e-5, rtol=0)
 
 
 @pytest.fixture(scope="module")

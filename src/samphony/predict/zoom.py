@@ -112,11 +112,14 @@ class ZoomImagePredictor(SAM2ImagePredictor):
                 window = self._window(prompts, i, logits[i], ious[i])
                 if window is not None:
                     closer.set_image(np.ascontiguousarray(window.of(self._picture)))
-                    logits[i], ious[i], low_res[i] = _look(
-                        closer, window, prompts, i, multimask_output, self._orig_hw[0]
-                    )
-        masks = logits if return_logits else (logits > self.mask_threshold).astype(np.float32)
-        return (masks, ious, low_res) if first[1].ndim == 2 else (masks[0], ious[0], low_res[0])
+                    seen, ious[i] = _look(closer, window, prompts, i, multimask_output, self._orig_hw[0])
+                    for whole, part in zip(logits[i], seen, strict=True):
+                        whole[...] = -LOGIT_LIMIT
+                        window.of(whole)[...] = part
+                    low_res[i] = _shrunk(logits[i], low_res.shape[-2:])
+        if not return_logits:
+            np.greater(logits, self.mask_threshold, out=logits, casting="unsafe")  # a photo's logits are large
+        return (logits, ious, low_res) if first[1].ndim == 2 else (logits[0], ious[0], low_res[0])
 
     def _window(self, prompts: Prompts, i: int, logits: npt.NDArray[Any], ious: npt.NDArray[Any]) -> Window | None:
         """Where to look for prompt i: around its box, else around its best mask and its clicks."""
@@ -139,8 +142,8 @@ class ZoomImagePredictor(SAM2ImagePredictor):
 
 def _look(
     closer: SAM2ImagePredictor, window: Window, prompts: Prompts, i: int, several: bool, photo: tuple[int, int]
-) -> Prediction:
-    """Prompt i answered in the window, brought back into the photo: logits (M,H,W), IoU (M), low-res logits."""
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Prompt i answered in the window: logits (M,h,w) of its pixels, IoU (M)."""
     assert prompts.coords is not None
     assert prompts.labels is not None
     points, labels = prompts.coords[i], prompts.labels[i]
@@ -148,19 +151,27 @@ def _look(
     corner = points.new_tensor([window.left, window.top])
     mask = None
     if prompts.masks is not None:
-        earlier = prompts.masks[i if len(prompts.masks) > 1 else 0][None]
-        inside = window.of(F.interpolate(earlier, photo, mode="bilinear", align_corners=False))
-        mask = F.interpolate(inside, earlier.shape[-2:], mode="bilinear", align_corners=False, antialias=True)
+        mask = _enlarged(prompts.masks[i if len(prompts.masks) > 1 else 0][None], window, photo).to(closer.device)
     with torch.inference_mode():
-        device = closer.device
         coords = closer._transforms.transform_coords(
-            (points[seen] - corner).to(device)[None], normalize=True, orig_hw=(window.height, window.width)
+            (points[seen] - corner).to(closer.device)[None], normalize=True, orig_hw=(window.height, window.width)
         )
-        found, ious, low_res = closer._predict(
-            coords, labels[seen].to(device)[None], None, None if mask is None else mask.to(device), several, True
-        )
-        logits = found.new_full((found.shape[1], *photo), -LOGIT_LIMIT)
-        window.of(logits).copy_(found[0])
-        low = F.interpolate(logits[None], low_res.shape[-2:], mode="bilinear", align_corners=False, antialias=True)[0]
-    masks, scores, small = (t.float().cpu().numpy() for t in (logits, ious[0], low.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)))
-    return masks, scores, small
+        logits, ious, _ = closer._predict(coords, labels[seen].to(closer.device)[None], None, mask, several, True)
+    return logits[0].float().cpu().numpy(), ious[0].float().cpu().numpy()
+
+
+def _enlarged(mask: Tensor, window: Window, photo: tuple[int, int]) -> Tensor:
+    """The part of a photo's mask (1,1,h,w) that lies in a window, at the size of the whole: bilinear."""
+    H, W = photo
+    across, down = window.width / W, window.height / H
+    right, below = (2 * window.left + window.width) / W - 1, (2 * window.top + window.height) / H - 1
+    place = mask.new_tensor([[[across, 0, right], [0, down, below]]])
+    grid = F.affine_grid(place, list(mask.shape), align_corners=False)
+    return F.grid_sample(mask, grid, padding_mode="border", align_corners=False)
+
+
+def _shrunk(logits: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Logits (M,H,W) of a photo as low-resolution ones: (M,h,w)."""
+    whole = torch.from_numpy(logits)[None]
+    small = F.interpolate(whole, size, mode="bilinear", align_corners=False, antialias=True)[0]
+    return small.clamp(-LOGIT_LIMIT, LOGIT_LIMIT).numpy()
