@@ -12,6 +12,7 @@ from samphony.compat.official import Official, only
 from samphony.errors import ConfigError
 from samphony.model import memory_attention, memory_encoder
 from samphony.model.config import MemoryAttentionConfig, MemoryEncoderConfig
+from samphony.model.conv import Conv2d
 from samphony.model.layers import LayerNorm2d
 
 
@@ -35,9 +36,9 @@ class MaskDownSampler(memory_encoder.MaskDownSampler, metaclass=Official):
         channels = 1
         for _ in range(steps):
             wider = channels * stride**2
-            layers += [nn.Conv2d(channels, wider, kernel_size, stride, padding), LayerNorm2d(wider), activation()]
+            layers += [Conv2d(channels, wider, kernel_size, stride, padding), LayerNorm2d(wider), activation()]
             channels = wider
-        self.encoder = nn.Sequential(*layers, nn.Conv2d(channels, embed_dim, 1))
+        self.encoder = nn.Sequential(*layers, Conv2d(channels, embed_dim, 1))
 
 
 class CXBlock(memory_encoder.CXBlock, metaclass=Official):
@@ -54,7 +55,7 @@ class CXBlock(memory_encoder.CXBlock, metaclass=Official):
     ) -> None:
         super().__init__(dim)
         only("drop_path", drop_path, 0.0)
-        self.dwconv = nn.Conv2d(dim, dim, kernel_size, padding=padding, groups=dim if use_dwconv else 1)
+        self.dwconv = Conv2d(dim, dim, kernel_size, padding=padding, groups=dim if use_dwconv else 1)
         nn.init.constant_(self.gamma, float(layer_scale_init_value))
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samphony.model.linear import Linear
+from samphony.model.linear import Linear, linear_gelu
 
 
 class MLP(nn.Module):
@@ -33,10 +33,7 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         *hidden, last = self.layers
         for layer in hidden:
-            if self.activation is F.gelu and isinstance(layer, Linear):  # not where an adapter replaced it
-                x = layer.forward_gelu(x)
-            else:
-                x = self.activation(layer(x))
+            x = linear_gelu(layer, x) if self.activation is F.gelu else self.activation(layer(x))
         x = last(x)
         return torch.sigmoid(x) if self.sigmoid_output else x
 

@@ -79,6 +79,11 @@ class Linear(nn.Linear):
         return state
 
 
+def linear_gelu(layer: nn.Module, x: Tensor) -> Tensor:
+    """GELU of a linear layer, or of what an adapter has put in its place."""
+    return layer.forward_gelu(x) if isinstance(layer, Linear) else F.gelu(layer(x))
+
+
 def _packed_linear(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "none")
     return out

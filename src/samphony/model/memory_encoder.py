@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samphony.model.config import MemoryEncoderConfig
+from samphony.model.conv import Conv2d
 from samphony.model.layers import LayerNorm2d
+from samphony.model.linear import Linear, linear_gelu
 from samphony.model.position import sine_position_2d
 
 
@@ -31,9 +33,9 @@ class MaskDownSampler(nn.Module):
         for _ in range(int(math.log2(total_stride))):
             # The last step of the official widths (1, 4, 16, 64, 256) is the model's own width.
             wider = min(channels * 4, embed_dim)
-            layers += [nn.Conv2d(channels, wider, 3, stride=2, padding=1), LayerNorm2d(wider), nn.GELU()]
+            layers += [Conv2d(channels, wider, 3, stride=2, padding=1), LayerNorm2d(wider), nn.GELU()]
             channels = wider
-        layers.append(nn.Conv2d(channels, embed_dim, 1))
+        layers.append(Conv2d(channels, embed_dim, 1))
         self.encoder = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,17 +48,17 @@ class CXBlock(nn.Module):
 
     def __init__(self, dim: int, expansion: int = 4) -> None:
         super().__init__()
-        self.dwconv = nn.Conv2d(dim, dim, 7, padding=3, groups=dim)
+        self.dwconv = Conv2d(dim, dim, 7, padding=3, groups=dim)
         self.norm = LayerNorm2d(dim)
-        self.pwconv1 = nn.Linear(dim, expansion * dim)
-        self.pwconv2 = nn.Linear(expansion * dim, dim)
+        self.pwconv1 = Linear(dim, expansion * dim)
+        self.pwconv2 = Linear(expansion * dim, dim)
         self.gamma = nn.Parameter(1e-6 * torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,C,h,w) → the same shape."""
         y = self.norm(self.dwconv(x)).permute(0, 2, 3, 1)
-        y = self.gamma * self.pwconv2(F.gelu(self.pwconv1(y)))
-        return x + y.permute(0, 3, 1, 2)
+        y = self.pwconv2(linear_gelu(self.pwconv1, y))
+        return torch.addcmul(x, y.permute(0, 3, 1, 2), self.gamma[:, None, None])
 
 
 class Fuser(nn.Module):
@@ -81,9 +83,9 @@ class MemoryEncoder(nn.Module):
         self.out_dim = config.out_dim
         self.pool = config.pool
         self.mask_downsampler = MaskDownSampler(in_dim)
-        self.pix_feat_proj = nn.Conv2d(in_dim, in_dim, 1)
+        self.pix_feat_proj = Conv2d(in_dim, in_dim, 1)
         self.fuser = Fuser(in_dim, config.fuser_layers, config.fuser_expansion)
-        self.out_proj = nn.Conv2d(in_dim, config.out_dim, 1)
+        self.out_proj = Conv2d(in_dim, config.out_dim, 1)
 
     def forward(self, pix_feat: Tensor, masks: Tensor, skip_mask_sigmoid: bool = False) -> EncodedMemory:
         """Encode a memory.
