@@ -82,7 +82,7 @@ def test_command(predictor: SAM2VideoPredictor, film: Path, tmp_path: Path, monk
          "--direction", "both", "--start", "1", "--end", "8"],
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    assert asked == [("m", None)]
+    assert asked == [("m", None, None)]
     out = tmp_path / "out"
     assert sorted(path.name for path in out.iterdir()) == ["masks", "overlay.mp4", "tracks.json"]
     assert [path.name for path in sorted((out / "masks").iterdir())] == [f"{t:05d}.png" for t in range(1, 9)]
@@ -91,6 +91,15 @@ def test_command(predictor: SAM2VideoPredictor, film: Path, tmp_path: Path, monk
     overlay = open_video(out / "overlay.mp4")
     assert len(overlay) == 8
     assert overlay.rate == 10
+
+
+def test_input_size(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert track_file.named_predictor("nano", "cpu", 192).model.image_size == 192
+    app = typer.Typer()
+    app.command()(track)
+    for size in ("0", "100"):
+        left = CliRunner().invoke(app, [str(film), "--point", "0:20,16", "-o", str(tmp_path), "--size", size])
+        assert "--size must be a positive multiple of 32" in str(left.exception)
 
 
 def test_prompts_outside(predictor: SAM2VideoPredictor, film: Path, tmp_path: Path) -> None:

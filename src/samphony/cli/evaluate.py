@@ -115,6 +115,10 @@ def video(
             "--list", help="A file with the clips to take, one a line, such as DAVIS's ImageSets/2017/val.txt."
         ),
     ] = None,
+    size: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Input size of the network, a multiple of 32, in place of the model's own."),
+    ] = None,
     everything: Everything = False,
     device: Device = None,
 ) -> None:
@@ -123,6 +127,7 @@ def video(
     A DAVIS folder, or any other with clips. Objects of a clip are tracked together; the prompted frame and the last one
     are not measured (official). The worst and the best objects are drawn: the truth's contour green, the answer's red.
     """
+    from samphony.cli.track import check_size
     from samphony.errors import ConfigError
     from samphony.evaluate.pictures import Extremes, track_sheet
     from samphony.evaluate.report import video_rows, write_json
@@ -131,6 +136,7 @@ def video(
 
     if setting not in ("mask", "click", "both"):
         raise ConfigError(f"--setting must be mask, click or both, not {setting!r}")
+    check_size(size)
     settings: list[Setting] = ["mask", "click"] if setting == "both" else ["mask" if setting == "mask" else "click"]
     console = Console()
     clips = _clips([r for r in _records(data, everything, console) if r.clip is not None])
@@ -139,7 +145,8 @@ def video(
     if names is not None:
         clips = _listed(clips, names)
     model_name, weights = model_of(model)
-    predictor = build_sam2_video_predictor(model_name, weights, device=device)
+    changes = [] if size is None else [f"++model.image_size={size}"]
+    predictor = build_sam2_video_predictor(model_name, weights, device=device, hydra_overrides_extra=changes)
     results: dict[Setting, list[TrackResult]] = {s: [] for s in settings}
     extremes = {s: Extremes() for s in settings}
     for records in track(clips, "clips", console=console):

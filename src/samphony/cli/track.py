@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from samphony.errors import PromptError
+from samphony.errors import ConfigError, PromptError
 
 if TYPE_CHECKING:
     from samphony.predict.video.track_file import Progress as Report
@@ -32,6 +32,10 @@ def track(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for masks, JSON and overlay.")] = Path("tracked"),
     model: Annotated[str, typer.Option("--model", "-m", help="A model's name, or a weights file.")] = "nano",
     device: Annotated[Optional[str], typer.Option(help="cpu, cuda, … By default the best there is.")] = None,  # noqa: UP045
+    size: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Input size of the network, a multiple of 32: smaller is faster and coarser."),
+    ] = None,
     direction: Annotated[str, typer.Option(help="forward, reverse or both.")] = "forward",
     start: Annotated[int, typer.Option(help="First frame to track.")] = 0,
     end: Annotated[Optional[int], typer.Option(help="Last frame to track.")] = None,  # noqa: UP045
@@ -45,10 +49,11 @@ def track(
     prompts = read_prompts(point or [], box or [], mask or [])
     if direction not in ("forward", "reverse", "both"):
         raise PromptError(f"--direction must be forward, reverse or both, got {direction!r}")
+    check_size(size)
 
     from samphony.predict.video.track_file import named_predictor, track_to_folder
 
-    predictor = named_predictor(model, device)
+    predictor = named_predictor(model, device, size)
     with progress_bar() as report:
         done = track_to_folder(
             predictor,
@@ -64,6 +69,12 @@ def track(
     typer.echo(f"{done.frames} frames in {done.json_path}")
     if done.overlay_path is not None:
         typer.echo(f"film in {done.overlay_path}")
+
+
+def check_size(size: int | None) -> None:
+    """Raise :class:`ConfigError` unless a network can have this input size."""
+    if size is not None and (size <= 0 or size % 32):
+        raise ConfigError(f"--size must be a positive multiple of 32, got {size}")
 
 
 def read_prompts(points: list[str], boxes: list[str], masks: list[str]) -> list[VideoPrompt]:

@@ -64,11 +64,15 @@ class Tracked:
     frames: int
 
 
-def named_predictor(model: str, device: str | None = None) -> SAM2VideoPredictor:
-    """The predictor of a model's name, whose weights are fetched once when they are not here, or of a weights file."""
+def named_predictor(model: str, device: str | None = None, size: int | None = None) -> SAM2VideoPredictor:
+    """The predictor of a model's name, whose weights are fetched once when they are not here, or of a weights file.
+
+    ``size`` is the network's input size in pixels, a multiple of 32; by default what it was trained with.
+    """
+    changes = [] if size is None else [f"++model.image_size={size}"]
     if Path(model).is_file():
-        return build_sam2_video_predictor(None, model, device=device)
-    return build_sam2_video_predictor(model, find_weights(model), device=device)
+        return build_sam2_video_predictor(None, model, device=device, hydra_overrides_extra=changes)
+    return build_sam2_video_predictor(model, find_weights(model), device=device, hydra_overrides_extra=changes)
 
 
 def track_to_folder(
