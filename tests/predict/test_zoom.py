@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -131,3 +132,13 @@ def test_what_is_the_same_as_without(nano: SAM2Base, scene: np.ndarray) -> None:
     closer.reset_predictor()
     assert closer._picture is None
     torch.testing.assert_close(plain.get_image_embedding().shape, torch.Size((1, 128, 24, 24)))
+
+
+def test_a_loaded_embedding_has_no_photo(nano: SAM2Base, scene: np.ndarray, tmp_path: Path) -> None:
+    plain, closer = SAM2ImagePredictor(nano), ZoomImagePredictor(nano)
+    plain.set_image(scene)
+    plain.save_image_embedding(tmp_path / "photo.safetensors")
+    closer.set_image(scene[::-1].copy())  # another photo, which must not be looked at
+    closer.load_image_embedding(tmp_path / "photo.safetensors")
+    for a, b in zip(plain.predict(box=BOX), closer.predict(box=BOX), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)

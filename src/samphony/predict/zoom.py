@@ -7,6 +7,7 @@ for each small object. Related work crops for the same reason: f-BRS's zoom-in (
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,6 +84,11 @@ class ZoomImagePredictor(SAM2ImagePredictor):
     def _encode(self, pictures: list[npt.NDArray[Any]]) -> None:
         super()._encode(pictures)
         self._picture = pictures[0]
+
+    def load_image_embedding(self, path: str | os.PathLike[str]) -> None:
+        """As `SAM2ImagePredictor.load_image_embedding`; without the photo there is no closer look."""
+        super().load_image_embedding(path)
+        self._picture = None
 
     def reset_predictor(self) -> None:
         """Forget the photo."""
