@@ -237,7 +237,7 @@ def test_demo(predictor: SAM2VideoPredictor, film: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(demo, "SAMPLE_VIDEO", film)
     monkeypatch.setattr(demo, "SAMPLE_VIDEO_BOX", (10, 5, 40, 40))
     monkeypatch.setattr(demo, "SAMPLE_VIDEO_BACKGROUND", (70, 40))
-    monkeypatch.setattr(demo, "SAMPLE_VIDEO_CORRECTION", (4, ((60, 40, 0), (20, 20, 1))))
+    monkeypatch.setattr(demo, "SAMPLE_VIDEO_CORRECTIONS", ((4, ((60, 40, 0), (20, 20, 1))), (6, ((60, 40, 0),))))
     overlay, sheet = demo.demo_video(tmp_path)
     assert len(open_video(overlay)) == 10
     with Image.open(sheet) as picture:

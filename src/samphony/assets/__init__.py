@@ -21,5 +21,9 @@ SAMPLE_VIDEO_BOX = (120.0, 92.0, 286.0, 282.0)
 SAMPLE_VIDEO_BACKGROUND = (72.0, 228.0)
 """A point (x, y) on the stones beside it, which are as grey as the rabbit."""
 
-SAMPLE_VIDEO_CORRECTION = (25, ((95.0, 200.0, 0), (200.0, 150.0, 1)))
-"""A later frame, and clicks (x, y, label) on it: not the stones that have come to light, but the rabbit."""
+SAMPLE_VIDEO_CORRECTIONS = (
+    (25, ((95.0, 200.0, 0), (200.0, 150.0, 1))),
+    (36, ((128.0, 140.0, 0), (132.0, 190.0, 0))),
+    (60, ((128.0, 195.0, 0),)),
+)
+"""Later frames, and clicks (x, y, label) on them: not the stones that come to light nor the cave, but the rabbit."""

@@ -30,7 +30,7 @@ def demo(
     if video:
         from samphony.predict.video.demo import demo_video
 
-        console.print(f"\nVideo: a box around the rabbit, later two clicks that correct, model {model}", style="bold")
+        console.print(f"\nVideo: a box around the rabbit, later five clicks that correct, model {model}", style="bold")
         with progress_bar() as report:
             look_at += demo_video(out / "video", model, progress=report)
     console.print("\nLook at:", style="bold")
