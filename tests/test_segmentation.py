@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -139,15 +140,15 @@ def test_small_models_look_twice_unless_told_otherwise(
     looks: list[object] = []
     look = zoom._look
     monkeypatch.setattr(zoom, "_look", lambda *args: looks.append(args) or look(*args))
-    small = {"photo": np.tile(photo, (4, 4, 1)), "boxes": (24, 12, 56, 36), "model": tiny_model}
-    segment(**small)  # type: ignore[arg-type]
+    small: dict[str, Any] = {"photo": np.tile(photo, (4, 4, 1)), "boxes": (24, 12, 56, 36), "model": tiny_model}
+    segment(**small)
     assert len(looks) == 1
-    segment(**small, zoom=False)  # type: ignore[arg-type]
+    segment(**small, zoom=False)
     assert len(looks) == 1
     monkeypatch.setattr(door, "_SMALL_INPUT", tiny_model.image_size)
-    segment(**small)  # type: ignore[arg-type]
+    segment(**small)
     assert len(looks) == 1
-    segment(**small, zoom=True)  # type: ignore[arg-type]
+    segment(**small, zoom=True)
     assert len(looks) == 2
 
 
