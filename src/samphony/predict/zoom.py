@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from torch import Tensor
 from samphony.media.masks import mask_boxes
 from samphony.media.regions import SHOWN_MIN_AREA, tidy_mask
 from samphony.predict.image import LOGIT_LIMIT, Prediction, SAM2ImagePredictor
-from samphony.predict.prompts import ArrayLike, Prompts
+from samphony.predict.prompts import Prompts
 
 CONTEXT = 2.0
 """The crop's side, as a multiple of the object's: what it is not helps to say what it is."""
@@ -95,37 +95,35 @@ class ZoomImagePredictor(SAM2ImagePredictor):
         super().reset_predictor()
         self._picture = None
 
-    def predict(
+    def _decode(
         self,
-        point_coords: ArrayLike | None = None,
-        point_labels: ArrayLike | None = None,
-        box: ArrayLike | None = None,
-        mask_input: ArrayLike | None = None,
-        multimask_output: bool = True,
-        return_logits: bool = False,
-        normalize_coords: bool = True,
-    ) -> Prediction:
-        """As `SAM2ImagePredictor.predict`."""
-        first = super().predict(point_coords, point_labels, box, mask_input, multimask_output, True, normalize_coords)
-        prompts = self._read(point_coords, point_labels, box, mask_input)
-        if not normalize_coords and prompts.coords is not None:
-            H, W = self._orig_hw[0]
-            prompts = Prompts(prompts.coords * prompts.coords.new_tensor([W, H]), prompts.labels, prompts.masks)
-        logits, ious, low_res = first if first[1].ndim == 2 else tuple(part[None] for part in first)
-        if self._picture is not None and prompts.coords is not None:
-            closer = SAM2ImagePredictor(self.model, self.mask_threshold, self.max_hole_area, self.max_sprinkle_area)
-            for i in range(len(ious)):
-                window = self._window(prompts, i, logits[i], ious[i])
-                if window is not None:
-                    closer.set_image(np.ascontiguousarray(window.of(self._picture)))
-                    seen, ious[i] = _look(closer, window, prompts, i, multimask_output, self._orig_hw[0])
-                    for whole, part in zip(logits[i], seen, strict=True):
-                        whole[...] = -LOGIT_LIMIT
-                        window.of(whole)[...] = part
-                    low_res[i] = _shrunk(logits[i], low_res.shape[-2:])
+        prompts: list[Prompts],
+        images: list[int],
+        multimask_output: bool,
+        return_logits: bool,
+        normalize_coords: bool,
+    ) -> list[Prediction]:
+        if self._picture is None or self._is_batch or prompts[0].coords is None:
+            return super()._decode(prompts, images, multimask_output, return_logits, normalize_coords)
+        [first] = super()._decode(prompts, images, multimask_output, True, normalize_coords)
+        photo = self._orig_hw[0]
+        asked = prompts[0] if normalize_coords else _in_pixels(prompts[0], photo)
+        is_single = first[1].ndim == 1
+        logits, ious, low_res = (part[None] for part in first) if is_single else first
+        closer = SAM2ImagePredictor(self.model, self.mask_threshold, self.max_hole_area, self.max_sprinkle_area)
+        for i in range(len(ious)):
+            window = self._window(asked, i, logits[i], ious[i])
+            if window is None:
+                continue
+            closer.set_image(np.ascontiguousarray(window.of(self._picture)))
+            seen, ious[i] = _look(closer, window, asked, i, multimask_output, photo)
+            for whole, part in zip(logits[i], seen, strict=True):
+                whole[...] = -LOGIT_LIMIT
+                window.of(whole)[...] = part
+            low_res[i] = _shrunk(logits[i], low_res.shape[-2:])
         if not return_logits:
             np.greater(logits, self.mask_threshold, out=logits, casting="unsafe")  # a photo's logits are large
-        return (logits, ious, low_res) if first[1].ndim == 2 else (logits[0], ious[0], low_res[0])
+        return [(logits[0], ious[0], low_res[0]) if is_single else (logits, ious, low_res)]
 
     def _window(self, prompts: Prompts, i: int, logits: npt.NDArray[Any], ious: npt.NDArray[Any]) -> Window | None:
         """Where to look for prompt i: around its box, else around its best mask and its clicks."""
@@ -146,6 +144,12 @@ class ZoomImagePredictor(SAM2ImagePredictor):
         return window_around(box, self._orig_hw[0], self.model.image_size)
 
 
+def _in_pixels(prompts: Prompts, photo: tuple[int, int]) -> Prompts:
+    """Prompts whose coordinates lie in 0…1, in pixels of the photo."""
+    assert prompts.coords is not None
+    return replace(prompts, coords=prompts.coords * prompts.coords.new_tensor([photo[1], photo[0]]))
+
+
 def _look(
     closer: SAM2ImagePredictor, window: Window, prompts: Prompts, i: int, several: bool, photo: tuple[int, int]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -158,11 +162,10 @@ def _look(
     mask = None
     if prompts.masks is not None:
         mask = _enlarged(prompts.masks[i if len(prompts.masks) > 1 else 0][None], window, photo).to(closer.device)
-    with torch.inference_mode():
-        coords = closer._transforms.transform_coords(
-            (points[seen] - corner).to(closer.device)[None], normalize=True, orig_hw=(window.height, window.width)
-        )
-        logits, ious, _ = closer._predict(coords, labels[seen].to(closer.device)[None], None, mask, several, True)
+    coords = closer._transforms.transform_coords(
+        (points[seen] - corner).to(closer.device)[None], normalize=True, orig_hw=(window.height, window.width)
+    )
+    logits, ious, _ = closer._predict(coords, labels[seen].to(closer.device)[None], None, mask, several, True)
     return logits[0].float().cpu().numpy(), ious[0].float().cpu().numpy()
 
 
