@@ -247,8 +247,6 @@ def _predictor_of(
 @lru_cache(maxsize=1)
 def _named_model(model: str, device: str | None) -> SAM2Base:
     from samphony.predict.build import build_sam2
-    from samphony.weights.download import find_weights
+    from samphony.weights.download import named_weights
 
-    if Path(model).is_file():
-        return build_sam2(None, model, device=device)
-    return build_sam2(model, find_weights(model), device=device)
+    return build_sam2(*named_weights(model), device=device)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samphony.model import hiera
+from samphony.model import hiera, layers
 from samphony.model.config import MODELS, HieraConfig
 from samphony.model.hiera import Hiera, MultiScaleBlock, pool_2x2, window_partition, window_unpartition
 
@@ -91,7 +91,8 @@ def test_with_and_without_gradients_the_same_numbers(
     """The way without gradients works strip by strip."""
     if narrow:  # so that small pictures have many
         monkeypatch.setattr(hiera, "STRIP_BYTES", 1 << 10)
-        monkeypatch.setattr(hiera, "LEAST_TOKENS", 50)
+        monkeypatch.setattr(layers, "STRIP_BYTES", 1 << 10)
+        monkeypatch.setattr(layers, "LEAST_TOKENS", 50)
     trunk = build()
     x = torch.randn(batch, 3, size, size)
     with_gradients = trunk(x)

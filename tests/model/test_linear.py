@@ -36,6 +36,19 @@ def test_packed_product_agrees_with_plain() -> None:
         assert layer._use_packed(x)
         torch.testing.assert_close(layer(x), want, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(layer.forward_gelu(x), F.gelu(want), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(layer.forward_relu(x), F.relu(want), atol=1e-5, rtol=1e-5)
+
+
+@needs_packed
+@pytest.mark.usefixtures("packed")
+@pytest.mark.parametrize("width", [1, 7, 64, 65])
+@torch.inference_mode()
+def test_a_product_is_added_in_place_into_a_part_of_a_tensor(width: int) -> None:
+    a, b, whole = torch.rand(30, 50), torch.rand(3 * 50, width), torch.rand(3, 40, width)
+    want = whole.clone()
+    want[1, 5:35] += a @ b[50:100]
+    linear.add_product(whole[1, 5:35], a, b[50:100])
+    torch.testing.assert_close(whole, want)
 
 
 @needs_packed

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from samphony.model import layers, memory_encoder
 from samphony.model.config import MemoryAttentionConfig, MemoryEncoderConfig
 from samphony.model.memory import (
     MemoryTokens,
@@ -61,6 +62,16 @@ def test_one_picture_under_many_masks() -> None:
     together = encoder()(features, masks)
     assert together.features.shape == (3, 8, 4, 4)
     assert torch.allclose(together.features[1:2], encoder()(features, masks[1:2]).features, atol=1e-5)
+
+
+@pytest.mark.parametrize("pictures", [1, 3])
+@pytest.mark.parametrize("together", [1, 2])
+def test_many_masks_are_encoded_a_few_at_a_time(pictures: int, together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    features, masks = torch.randn(pictures, 16, 4, 4), torch.randn(3, 1, 64, 64)
+    wanted = encoder()(features, masks).features.detach()
+    monkeypatch.setattr(memory_encoder, "FEW_PIXELS", together * 64 * 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(encoder()(features, masks).features, wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_mask_downsampler_widens_by_four() -> None:
@@ -150,6 +161,16 @@ def test_batches_equal_single_objects() -> None:
         together = layer(current, memory, grid=(4, 4))
         alone = torch.cat([layer(current[i : i + 1], memory[i : i + 1]) for i in range(3)])
     assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_with_and_without_gradients_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way without gradients works strip by strip."""
+    monkeypatch.setattr(layers, "STRIP_BYTES", 1)
+    monkeypatch.setattr(layers, "LEAST_TOKENS", 5)
+    layer, current, memory = attention(), torch.randn(1, 16, 16), torch.randn(3, 32, 8)
+    wanted = layer(current, memory).detach()
+    with torch.inference_mode():
+        torch.testing.assert_close(layer(current, memory), wanted, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("grid", [(2, 8), (8, 2)])

@@ -132,7 +132,7 @@ def video(
     from samphony.evaluate.pictures import Extremes, track_sheet
     from samphony.evaluate.report import video_rows, write_json
     from samphony.evaluate.video import Setting, TrackResult, evaluate_clip, mean_jf
-    from samphony.predict.build import build_sam2_video_predictor
+    from samphony.predict.video.track_file import named_predictor
 
     if setting not in ("mask", "click", "both"):
         raise ConfigError(f"--setting must be mask, click or both, not {setting!r}")
@@ -144,9 +144,7 @@ def video(
         raise ConfigError(f"{data} has no clips; for photos use samphony evaluate clicks")
     if names is not None:
         clips = _listed(clips, names)
-    model_name, weights = model_of(model)
-    changes = [] if size is None else [f"++model.image_size={size}"]
-    predictor = build_sam2_video_predictor(model_name, weights, device=device, hydra_overrides_extra=changes)
+    predictor = named_predictor(model, device, size)
     results: dict[Setting, list[TrackResult]] = {s: [] for s in settings}
     extremes = {s: Extremes() for s in settings}
     for records in track(clips, "clips", console=console):
@@ -224,22 +222,13 @@ def _load_clip(records: Sequence[Record], console: Console) -> ClipData:
     return ClipData(str(records[0].clip), frames, labels)
 
 
-def model_of(model: str) -> tuple[str | None, str | Path | None]:
-    """Configuration and weights of a name or a weights file."""
-    from samphony.weights.download import find_weights
-
-    if model.endswith((".pt", ".pth", ".safetensors")):
-        return None, model
-    return model, find_weights(model)
-
-
 def _segmenter(model: str, device: str | None, zoom: bool) -> Segmenter:
     from samphony.evaluate.segmenter import DoorSegmenter, ModelSegmenter
     from samphony.predict.build import build_sam2
     from samphony.predict.zoom import ZoomImagePredictor
+    from samphony.weights.download import named_weights
 
-    name, weights = model_of(model)
-    net = build_sam2(name, weights, device=device, apply_postprocessing=False)
+    net = build_sam2(*named_weights(model), device=device, apply_postprocessing=False)
     return DoorSegmenter(ZoomImagePredictor(net)) if zoom else ModelSegmenter(net)
 
 

@@ -74,12 +74,9 @@ def everything(
 def _segmenter(model: str, preset: str, overrides: dict[str, Any], tile: int | None, device: str | None) -> Segmenter:
     from samphony.predict.automatic import SAM2AutomaticMaskGenerator
     from samphony.predict.build import build_sam2
-    from samphony.weights.download import find_weights
+    from samphony.weights.download import named_weights
 
-    if Path(model).is_file():
-        network = build_sam2(None, model, device=device)
-    else:
-        network = build_sam2(model, find_weights(model), device=device)
+    network = build_sam2(*named_weights(model), device=device)
     generator = SAM2AutomaticMaskGenerator.from_preset(network, preset, output_mode="coco_rle", **overrides)
     if tile is None:
         return generator.generate

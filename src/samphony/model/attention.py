@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from samphony.model.linear import add_product
+
 KEYS = 1024
 """Keys of a block."""
 _LAST_CACHE = Path("/sys/devices/system/cpu/cpu0/cache/index3/size")
@@ -77,7 +79,7 @@ def _sum_blocks(
                     torch.neg(best, out=block[:, -1:])
                 weights.exp_()
                 total[h, rows] += weights.sum(1, keepdim=True)
-                out[h, rows].addmm_(weights, values)
+                add_product(out[h, rows], weights, values)
 
 
 def _best_scores(q: Tensor, keys: Callable[[int, int], Tensor], count: int) -> Tensor:

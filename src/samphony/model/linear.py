@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 MIN_ROWS = 128
 """Products with fewer rows are too short to gain."""
+_NARROW = 64
 WORTH_IT = 1.03
 """Packing doubles the weights in memory, so it must gain at least this factor."""
 
@@ -61,6 +62,12 @@ class Linear(nn.Linear):
             return _packed_gelu(input, self.packed_weight(), self.bias, fastest_product().fused_gelu)
         return F.gelu(F.linear(input, self.weight, self.bias))
 
+    def forward_relu(self, input: Tensor) -> Tensor:  # noqa: A002
+        """ReLU of ``forward``, in one pass where that is possible."""
+        if self._use_packed(input):
+            return _packed_linear(input, self.packed_weight(), self.bias, "relu")
+        return F.relu(F.linear(input, self.weight, self.bias), inplace=True)
+
     def packed_weight(self) -> Tensor:
         """The weight in oneDNN's layout, made anew when the parameter has changed."""
         weight = self.weight
@@ -82,6 +89,22 @@ class Linear(nn.Linear):
 def linear_gelu(layer: nn.Module, x: Tensor) -> Tensor:
     """GELU of a linear layer, or of what an adapter has put in its place."""
     return layer.forward_gelu(x) if isinstance(layer, Linear) else F.gelu(layer(x))
+
+
+def linear_relu(layer: nn.Module, x: Tensor) -> Tensor:
+    """ReLU of a linear layer, or of what an adapter has put in its place."""
+    return layer.forward_relu(x) if isinstance(layer, Linear) else F.relu(layer(x))
+
+
+def add_product(out: Tensor, a: Tensor, b: Tensor) -> None:
+    """``out += a @ b`` (N,K)·(K,M) of contiguous float32 matrices on a CPU, without gradients.
+
+    Where packed weights are fast, so is oneDNN with a narrow ``b``: MKL loses a fifth there with several threads.
+    """
+    if b.shape[1] <= _NARROW and b.is_contiguous() and fastest_product().packed:
+        out += _packed_linear(a, b.t(), None, "none")  # b may be in any order that oneDNN has a kernel for
+    else:
+        out.addmm_(a, b)
 
 
 def _packed_linear(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from samphony.model.attention import KEYS, attend, attend_narrow
 from samphony.model.config import MemoryAttentionConfig
-from samphony.model.linear import Linear, eager_inference
+from samphony.model.layers import add_in_strips
+from samphony.model.linear import Linear, eager_inference, linear_relu
 from samphony.model.position import axial_rotary_table, rotate, rotate_halves
 
 
@@ -139,8 +140,13 @@ class MemoryAttentionLayer(nn.Module):
         x = x.expand(memory.shape[0], -1, -1)
         n = self.norm2(x)
         x = x + self.dropout(self.cross_attn_image(n, located, memory, grid, num_obj_ptr_tokens, key_pool))
-        n = self.linear2(self.dropout(F.relu(self.linear1(self.norm3(x)), inplace=True)))
-        return x + self.dropout(n)
+        if self.training or not eager_inference(x):
+            return x + self.dropout(self._mlp(x))
+        add_in_strips(x.flatten(0, 1), self._mlp, self.linear1.out_features)
+        return x
+
+    def _mlp(self, x: Tensor) -> Tensor:
+        return self.linear2(self.dropout(linear_relu(self.linear1, self.norm3(x))))
 
 
 class MemoryAttention(nn.Module):

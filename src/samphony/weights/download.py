@@ -14,6 +14,7 @@ from samphony.weights.registry import NANO_FILE, WEIGHTS, WeightsFile, canonical
 from samphony.weights.transfer import NetworkError, Progress, download_file, file_sha256
 
 Source = Literal["auto", "url", "hub"]
+_SUFFIXES = (".pt", ".pth", ".safetensors")
 
 
 def find_weights(name: str, *, source: Source = "auto", progress: bool | None = None) -> Path:
@@ -36,6 +37,18 @@ def find_weights(name: str, *, source: Source = "auto", progress: bool | None = 
     if model not in WEIGHTS:
         raise CheckpointError(f"the weights of {model!r} belong into the package, at {NANO_FILE}, and are not there")
     return download_weights(model, source=source, progress=progress)
+
+
+def named_weights(model: str) -> tuple[str | None, Path]:
+    """What a builder takes for a model's name, or for a weights file, which says itself what model it is.
+
+    A name's weights are downloaded first when this machine has none; errors as ``find_weights``, and the builder's own
+    for a file that is not there.
+    """
+    path = Path(model)
+    if path.suffix in _SUFFIXES or path.is_file():
+        return None, path
+    return model, find_weights(model)
 
 
 def download_weights(name: str, *, source: Source = "auto", progress: bool | None = None) -> Path:

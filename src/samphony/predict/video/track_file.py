@@ -25,7 +25,7 @@ from samphony.predict.video.prompts import check_frame, check_inside
 from samphony.predict.video.propagation import Begin, Direction, passes, pin
 from samphony.predict.video.results import FrameResult
 from samphony.predict.video.session import VideoSession
-from samphony.weights.download import find_weights
+from samphony.weights.download import named_weights
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many frames are done, and how many there are."""
@@ -70,9 +70,7 @@ def named_predictor(model: str, device: str | None = None, size: int | None = No
     ``size`` is the network's input size in pixels, a multiple of 32; by default what it was trained with.
     """
     changes = [] if size is None else [f"++model.image_size={size}"]
-    if Path(model).is_file():
-        return build_sam2_video_predictor(None, model, device=device, hydra_overrides_extra=changes)
-    return build_sam2_video_predictor(model, find_weights(model), device=device, hydra_overrides_extra=changes)
+    return build_sam2_video_predictor(*named_weights(model), device=device, hydra_overrides_extra=changes)
 
 
 def track_to_folder(
