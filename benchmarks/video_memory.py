@@ -143,7 +143,8 @@ class EndlessVideo(FrameSource):
 
 def measure(args: argparse.Namespace) -> list[dict[str, float]]:
     """Track; resident memory and frames a second at each mark."""
-    torch.set_num_threads(2)
+    if args.threads:
+        torch.set_num_threads(args.threads)
     frames = args.frames
     run = film if args.film else offline if args.offline else live
     rows, began, peak = [], time.perf_counter(), 0.0
@@ -165,6 +166,7 @@ def main() -> int:
     parser.add_argument("--offline", action="store_true", help="keep every answer within reach, spilled to disk")
     parser.add_argument("--film", type=int, metavar="MINUTES", help="track through a film of 1080p of this length")
     parser.add_argument("--rate", type=int, default=30, help="frames a second of the film")
+    parser.add_argument("--threads", type=int, default=0, help="of torch; its own choice by default")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.film:
@@ -179,6 +181,7 @@ def main() -> int:
     for objects in args.objects:
         command = [sys.executable, __file__, "--one", str(objects), "--frames", str(args.frames)]
         command += ["--model", args.model, "--size", str(args.size), *(["--offline"] if args.offline else [])]
+        command += ["--threads", str(args.threads)]
         command += ["--film", str(args.film)] if args.film else []
         rows = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         for row in rows:

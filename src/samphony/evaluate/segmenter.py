@@ -13,6 +13,7 @@ from torch import Tensor
 
 from samphony.model.base import SAM2Base
 from samphony.model.features import ImageFeatures
+from samphony.predict.heap import holes
 from samphony.predict.image import SAM2ImagePredictor
 
 _MEAN = (0.485, 0.456, 0.406)
@@ -61,6 +62,7 @@ class ModelSegmenter:
     @torch.inference_mode()
     def set_image(self, image: NDArray[np.uint8]) -> None:
         """Encode a picture (H,W,3)."""
+        holes.hand_back()
         S = self.model.image_size
         x = torch.from_numpy(np.array(image)).to(self.model.device).permute(2, 0, 1)[None].float() / 255
         if x.shape[-2:] != (S, S):

@@ -19,6 +19,7 @@ from samphony.errors import PromptError, StateError
 from samphony.media.photo import ChannelOrder, PhotoLike, load_photo
 from samphony.model.base import SAM2Base
 from samphony.predict.embedding_file import load_embedding, save_embedding
+from samphony.predict.heap import holes
 from samphony.predict.prompts import ArrayLike, Prompts, read_prompts
 from samphony.predict.ready import require_weights
 from samphony.predict.transforms import SAM2Transforms
@@ -131,6 +132,7 @@ class SAM2ImagePredictor:
     def _encode(self, pictures: list[npt.NDArray[Any]]) -> None:
         require_weights(self.model)
         self.reset_predictor()
+        holes.hand_back()
         with torch.inference_mode():
             batch = torch.stack([self._transforms.normalise(p) for p in pictures])
             features = self.model.forward_image(batch.to(self.device))

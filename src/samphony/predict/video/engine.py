@@ -19,6 +19,7 @@ from samphony.model.base import NO_OBJ_SCORE, SAM2Base, non_overlapping
 from samphony.model.features import ImageFeatures, as_features
 from samphony.model.memory import PointerMemory, Recall, SpatialMemory
 from samphony.model.outputs import FrameOutput, MaskChoice, best_iou
+from samphony.predict.heap import holes
 from samphony.predict.video.cleaning import clean_logits
 from samphony.predict.video.memory_bank import Memory, MemoryBank
 from samphony.predict.video.options import VideoOptions
@@ -47,6 +48,7 @@ class Engine:
         if picture is None:
             picture = session.picture(frame_idx)
         session.features = {}  # the old features are freed before the new ones are made
+        holes.hand_back()
         batch = picture.to(session.device).float()[None]
         features = self.model.forward_image(batch)
         session.keep_features(frame_idx, batch, features)
