@@ -47,14 +47,16 @@ def resident_mib():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
 
 assert keep_freed_memory()
+holes = Holes()
+assert not holes.hand_back()
 large, small = [], []
 for _ in range(80):
     large.append(torch.ones(2 << 20))
     small.append(torch.ones(1 << 18))  # lies between, so that what is freed around it is no end of the heap
 used = resident_mib()
+assert not any([holes.hand_back() for _ in range(16)])  # all of it is used
 large.clear()
 kept = resident_mib()
-holes = Holes()
 done = [holes.hand_back() for _ in range(17)]
 print(used, kept, resident_mib(), sum(done))
 """

@@ -11,10 +11,12 @@ picture grows by 8 MB each with glibc as it is, 13 MB with more kept. So holes a
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import platform
 from functools import lru_cache
 from itertools import count
+from pathlib import Path
 
 KEPT_BYTES = 256 << 20
 """Freed memory that the process may keep."""
@@ -22,6 +24,7 @@ _MAPPED_BYTES = 32 << 20
 """Tensors from this size on are mapped on their own, as glibc's own adapting threshold ends at."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _CHOSEN_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+_STATM = Path("/proc/self/statm")
 _LOOK_EVERY = 8
 """Calls between two looks, which take half a millisecond."""
 
@@ -39,7 +42,7 @@ def keep_freed_memory() -> bool:
 
     Other C libraries, glibc before 2.33 and other systems are left as they are.
     """
-    if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in _CHOSEN_BY_USER):
+    if platform.libc_ver()[0] != "glibc" or not _STATM.exists() or any(name in os.environ for name in _CHOSEN_BY_USER):
         return False
     try:
         libc = _libc()
@@ -57,26 +60,33 @@ def _libc() -> ctypes.CDLL:
 
 
 class Holes:
-    """Watches the free memory between what is used, for a process that keeps freed memory."""
+    """Watches the resident memory that nothing uses, for a process that keeps freed memory."""
 
     def __init__(self) -> None:
         self._calls = count()
-        self._handed_back = 0
+        self._least: float = math.inf  # unused resident memory: libraries, and what is free but in no page of its own
 
     def hand_back(self) -> bool:
-        """To be called once a picture: hand holes back when ``KEPT_BYTES`` of new ones have come; whether it did.
+        """To be called once a picture: hand holes back when they have grown by ``KEPT_BYTES``; whether it was done.
 
         The places stay free for what fits, but the system has their memory.
         """
         if next(self._calls) % _LOOK_EVERY or not keep_freed_memory():
             return False
-        free: int = _libc().mallinfo2().fordblks
-        self._handed_back = min(self._handed_back, free)
-        if free <= self._handed_back + KEPT_BYTES:
+        unused = _unused_bytes()
+        self._least = min(self._least, unused)
+        if unused <= self._least + KEPT_BYTES:
             return False
         _libc().malloc_trim(0)
-        self._handed_back = _libc().mallinfo2().fordblks
+        self._least = _unused_bytes()
         return True
+
+
+def _unused_bytes() -> int:
+    """Resident bytes of this process that the C library has not given to anyone."""
+    resident, shared = map(int, _STATM.read_text().split()[1:3])
+    info = _libc().mallinfo2()
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE") - int(info.uordblks) - int(info.hblkhd)
 
 
 holes = Holes()
