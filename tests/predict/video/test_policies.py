@@ -135,6 +135,10 @@ class TestDistractorAware:
         chosen = DistractorAware().recall(known, at(40))
         assert chosen.spatial == ((0, 0), (4, 0), (30, 4), (35, 5), (39, 6))
 
+    def test_frames_without_the_object_are_not_recalled(self) -> None:
+        known = bank(*(memory(t, score=-1.0 if t >= 33 else 5.0) for t in range(1, 40)))
+        assert DistractorAware().recall(known, at(40)).spatial == ((0, 0), (20, 4), (25, 5), (30, 6))
+
     def test_anchors_survive_the_window(self) -> None:
         known = bank(*(memory(t, mark=float(t in (2, 4, 6, 8))) for t in range(1, 60)))
         known.keep_window(59, False, **DistractorAware().reach(CONFIG)._asdict())

@@ -125,12 +125,11 @@ class DistractorAware(MemoryPolicy):
     def recent(self, bank: MemoryBank, moment: Moment, selected: Sequence[int]) -> list[tuple[int, int]]:
         places = moment.config.num_maskmem - 1
         count = max(1, places - self.anchors)
-        found = (
-            [moment.back(1)] if recallable(bank, moment.back(1), selected) and moment.back(1) not in selected else []
-        )
-        for memory in past(bank, moment, self.recent_step * count + 1, start=2):
+        found: list[int] = []
+        for memory in past(bank, moment, self.recent_step * moment.config.num_maskmem + 1):
             t = memory.frame_idx
-            if len(found) < count and t % self.recent_step == 0 and t not in selected and memory.object_score > 0:
+            wanted = t == moment.back(1) or t % self.recent_step == 0
+            if len(found) < count and wanted and t not in selected and memory.object_score > 0:
                 found.append(t)
         return [(t, places - place) for place, t in reversed(list(enumerate(found)))]
 
