@@ -39,6 +39,17 @@ def test_packed_product_agrees_with_plain() -> None:
         torch.testing.assert_close(layer.forward_relu(x), F.relu(want), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("activate", [linear.linear_gelu, linear.linear_relu])
+def test_hooks_see_the_output_before_the_activation(
+    activate: Callable[[torch.nn.Module, torch.Tensor], object],
+) -> None:
+    layer, x, seen = _layer(), torch.randn(MIN_ROWS, 24), []
+    layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    with torch.no_grad():
+        activate(layer, x)
+        torch.testing.assert_close(seen, [F.linear(x, layer.weight, layer.bias)], atol=1e-5, rtol=1e-5)
+
+
 @needs_packed
 @pytest.mark.usefixtures("packed")
 @pytest.mark.parametrize("width", [1, 7, 64, 65])

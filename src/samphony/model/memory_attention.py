@@ -117,6 +117,7 @@ class MemoryAttentionLayer(nn.Module):
         super().__init__()
         self.self_attn = RoPEAttention(d_model, config.num_heads, config.rope_theta)
         self.cross_attn_image = RoPEAttention(d_model, config.num_heads, config.rope_theta, memory_dim)
+        self.hidden_dim = config.dim_feedforward
         self.linear1 = Linear(d_model, config.dim_feedforward)
         self.linear2 = Linear(config.dim_feedforward, d_model)
         self.norm1 = nn.LayerNorm(d_model)
@@ -142,7 +143,7 @@ class MemoryAttentionLayer(nn.Module):
         x = x + self.dropout(self.cross_attn_image(n, located, memory, grid, num_obj_ptr_tokens, key_pool))
         if self.training or not eager_inference(x):
             return x + self.dropout(self._mlp(x))
-        add_in_strips(x.flatten(0, 1), self._mlp, self.linear1.out_features)
+        add_in_strips(x.flatten(0, 1), self._mlp, self.hidden_dim)
         return x
 
     def _mlp(self, x: Tensor) -> Tensor:

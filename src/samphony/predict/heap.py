@@ -67,7 +67,7 @@ class Holes:
         self._least: float = math.inf  # unused resident memory: libraries, and what is free but in no page of its own
 
     def hand_back(self) -> bool:
-        """To be called once a picture: hand holes back when they have grown by ``KEPT_BYTES``; whether it was done.
+        """Hand holes back when they have grown by ``KEPT_BYTES``; whether it was done. Doors call it once a picture.
 
         The places stay free for what fits, but the system has their memory.
         """

@@ -101,7 +101,8 @@ class DistractorAware(MemoryPolicy):
 
     The idea of DAM4SAM (Videnovic et al., 2024). A frame becomes an anchor when the object is surely there and its size
     is steady, while another of the three masks reaches well beyond the kept one: something similar is near, and the
-    network can tell the two apart. Anchors are recalled like prompted frames; of recent frames, only every few.
+    network can tell the two apart. Anchors are recalled like prompted frames; of recent frames that show the object,
+    the last one and every few.
     """
 
     anchors: int = 3
