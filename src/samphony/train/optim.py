@@ -30,6 +30,7 @@ def build_optimizer(model: nn.Module, recipe: OptimRecipe) -> torch.optim.AdamW:
             rate = recipe.trunk_lr * recipe.layer_decay ** (depth - trunk_layer(name, depth))
             if recipe.trunk_by_scale:
                 rate *= max(float(parameter.detach().square().mean().sqrt()), _LEAST_SCALE) / _SCALE
+                rate = _rounded(rate)
         decay = 0.0 if parameter.ndim < 2 or name.endswith(".bias") else recipe.weight_decay
         groups.setdefault((rate, decay), []).append(parameter)
     cuda = next(model.parameters()).device.type == "cuda"
@@ -42,6 +43,14 @@ def build_optimizer(model: nn.Module, recipe: OptimRecipe) -> torch.optim.AdamW:
         foreach=not cuda,
         fused=cuda,
     )
+
+
+def _rounded(rate: float) -> float:
+    """The nearest quarter octave, at most 9 % away: tensors share a group, and so an update's launch on a GPU.
+
+    The nano's trunk has 37 groups so, not 128.
+    """
+    return float(2 ** (round(4 * math.log2(rate)) / 4)) if rate > 0 else rate
 
 
 def trunk_layers(model: nn.Module) -> list[str]:

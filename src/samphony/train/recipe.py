@@ -99,7 +99,8 @@ class OptimRecipe:
     trunk_lr: float = 2e-4
     trunk_by_scale: bool = False
     """Scale the rate of each of the trunk's tensors by its root mean square over 0.05: folded batch norms leave them a
-    hundredfold apart, and one rate scrambles the small ones before it moves the large ones."""
+    hundredfold apart, and one rate scrambles the small ones before it moves the large ones. Rates are rounded to
+    quarter octaves."""
     layer_decay: float = 0.9
     weight_decay: float = 0.05
     warmup: int = 100
