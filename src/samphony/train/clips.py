@@ -109,7 +109,8 @@ class ClipSampler:
         ground, *others = rng.choice(len(self.stills.rows), size=3, p=self.stills.weights)
         T = self.recipe.frames
         image, label = self._load(self.stills.rows[int(ground)], size)
-        images, labels = _warp(image, label, _camera_path(T, rng), _bending(T, size, 0.004, rng))
+        pace = float(self.recipe.pace ** rng.uniform(-1, 1))
+        images, labels = _warp(image, label, _camera_path(T, pace, rng), _bending(T, size, 0.004, rng))
         pieces = int(rng.choice(3, p=(0.15, 0.45, 0.4)))
         cut: tuple[Tensor, Tensor] | None = None
         for name, other in zip(PASTED[:pieces], others[:pieces], strict=True):
@@ -120,7 +121,7 @@ class ClipSampler:
                     continue
                 cut = piece, piece_label == chosen[0]
             moved, mask = _warp(
-                cut[0], cut[1].to(torch.uint8), _object_path(cut[1], T, rng), _bending(T, size, 0.02, rng)
+                cut[0], cut[1].to(torch.uint8), _object_path(cut[1], T, pace, rng), _bending(T, size, 0.02, rng)
             )
             on = mask.bool()
             images = torch.where(on[:, None], moved, images)
@@ -145,9 +146,9 @@ class ClipSampler:
         return [int(i) for i in chosen]
 
 
-def _camera_path(T: int, rng: np.random.Generator) -> Tensor:
+def _camera_path(T: int, pace: float, rng: np.random.Generator) -> Tensor:
     """Affine matrices (T,2,3) of a picture that drifts, turns and zooms a little; the first is no motion."""
-    speed = rng.normal(0, 1, 4) * (0.03, 0.03, 0.02, 0.025)
+    speed = pace * rng.normal(0, 1, 4) * (0.03, 0.03, 0.02, 0.025)
     matrices = []
     for t in range(T):
         x, y, turn, zoom = speed * t + rng.normal(0, 1, 4) * (0.004, 0.004, 0.003, 0.004) * (t > 0)
@@ -155,14 +156,14 @@ def _camera_path(T: int, rng: np.random.Generator) -> Tensor:
     return torch.stack(matrices)
 
 
-def _object_path(mask: Tensor, T: int, rng: np.random.Generator) -> Tensor:
+def _object_path(mask: Tensor, T: int, pace: float, rng: np.random.Generator) -> Tensor:
     """Affine matrices (T,2,3) of a cut-out that crosses the picture; sometimes it is away for a while."""
     S = mask.shape[-1]
     ys, xs = torch.nonzero(mask, as_tuple=True)
     centre = (float(xs.float().mean()) / S * 2 - 1, float(ys.float().mean()) / S * 2 - 1)
     extent = float(max(int(xs.max() - xs.min()), int(ys.max() - ys.min()), 1)) / S
     scale = rng.uniform(0.15, 0.5) / extent
-    start, speed = rng.uniform(-0.7, 0.7, 2), rng.normal(0, 0.12, 2)
+    start, speed = rng.uniform(-0.7, 0.7, 2), pace * rng.normal(0, 0.12, 2)
     away = range(0)
     if rng.random() < 0.3 and T > 2:
         first = int(rng.integers(1, T))

@@ -33,6 +33,8 @@ from samphony.train.recipe import Recipe, recipe_tree
 from samphony.train.samples import save_samples
 from samphony.train.team import Team
 
+LAST = "last.pt"
+"""The checkpoint of a run's folder."""
 Validate = Callable[[SAM2Base], dict[str, float]]
 """Scores of a model by name; ``score`` decides which weights are the best."""
 
@@ -72,7 +74,7 @@ class Trainer:
     @property
     def last(self) -> Path:
         """The checkpoint that a run resumes from."""
-        return self.folder / "last.pt"
+        return self.folder / LAST
 
     def run(self, until: int | None = None, each: Callable[[int], object] | None = None) -> None:
         """Train to the end of the recipe, or to step ``until``; ``each`` is told the number of steps done."""

@@ -143,6 +143,10 @@ class ClipRecipe:
     correct: float = 0.3
     """Share of steps in which a tracked frame is corrected with a click."""
     max_stride: int = 4
+    pace: float = 1.0
+    """Clips made of stills move up to this many times faster, or slower, than at 1."""
+    match_content: bool = False
+    """Before the first step, let the attention to memories find places by what is there (``train/matching.py``)."""
     train_encoder: bool = False
     """Whether clips train the image encoder too; pictures always do."""
 

@@ -18,7 +18,8 @@ from samphony.model.config import EfficientNetLiteConfig
 from samphony.train.cache import CachedPicture, PictureCache, build_cache, open_cache
 from samphony.train.clips import ClipSampler
 from samphony.train.initial import initial_model
-from samphony.train.loop import Trainer
+from samphony.train.loop import LAST, Trainer
+from samphony.train.matching import match_content
 from samphony.train.photos import PhotoSampler
 from samphony.train.recipe import Recipe
 from samphony.train.team import Team
@@ -57,6 +58,9 @@ def start(recipe: Recipe, folder: Path, report: Callable[[str], None] = print) -
     clips = None
     if any(stage.clips > 0 for stage in recipe.stages):
         clips = ClipSampler(cache, trained, photos, recipe.clips, recipe.data)
+    if recipe.clips.match_content and not (folder / LAST).exists():
+        report("fitting the attention to memories")
+        match_content(model, photos, recipe.stage_at(0).size, recipe.run.seed)
     validate = quick_validation(cache, held_out, recipe.run.validate_pictures) if recipe.run.validate_pictures else None
     if recipe.run.validate_pictures and validate is None:
         report("nothing is held out of so few pictures: no validation, and no best.safetensors, only final.safetensors")
