@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from samphony.cli.evaluate import model_of
 from samphony.datasets.readers import detect_format, records_of
 from samphony.datasets.split import read_split
 from samphony.evaluate.clicks import tight_box
 from samphony.evaluate.metrics import jaccard
 from samphony.evaluate.segmenter import ModelSegmenter
 from samphony.predict.build import build_sam2
+from samphony.weights.download import named_weights
 
 
 def grabcut(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> NDArray[np.bool_]:
@@ -68,7 +68,7 @@ def main() -> None:
         for r in records_of(arguments.data, kind)
         if r.clip is None and r.kind in arguments.kinds.split(",") and (kind != "zips" or split.holds(r.name, None))
     ]
-    name, weights = model_of(arguments.model)
+    name, weights = named_weights(arguments.model)
     segmenter = ModelSegmenter(build_sam2(name, weights, apply_postprocessing=False))
     scores: dict[str, list[tuple[float, float]]] = {}
     seen: dict[str, int] = {}

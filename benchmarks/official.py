@@ -25,7 +25,7 @@ def official_python() -> Path:
     if not (FOLDER / ".done").exists():
         print(f"Installing the official package into {FOLDER} ...", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", FOLDER], check=True)
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, *TORCH, "setuptools", "wheel"], check=True)
         subprocess.run([*pip, "--no-build-isolation", PACKAGE], check=True, env={**os.environ, "SAM2_BUILD_CUDA": "0"})
         (FOLDER / ".done").touch()

@@ -47,7 +47,7 @@ class Side:
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"a side ended while asked {request}; run it by hand: {self.process.args}")
+            raise RuntimeError(f"a side ended while asked {request}; run it by hand: {self.process.args!r}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
