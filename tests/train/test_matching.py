@@ -68,12 +68,18 @@ def test_what_has_moved_is_found() -> None:
     kept = {name: value.clone() for name, value in model.state_dict().items()}
     assert _share_found(model, 3) < 0.1
     photos: Any = Tiles()
-    match_content(model, photos, SIZE, seed=1, pictures=24)
+    lines: list[str] = []
+    match_content(model, photos, SIZE, seed=1, steps=50, report=lines.append)
     assert _share_found(model, 3) > 0.25  # by chance 0.02
     assert _share_found(model, 0) > 0.9, "what stays is found too"
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, kept[name])}
-    first = "memory_attention.layers.0.cross_attn_image."
-    assert changed == {f"{first}{x}_proj.{part}" for x in "qk" for part in ("weight", "bias")}
+    first = ("memory_attention.layers.0.cross_attn_image.q_", "memory_attention.layers.0.cross_attn_image.k_")
+    assert all(name.startswith((*first, "memory_encoder.")) for name in changed)
+    assert len(changed) > 4
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+    assert not model.training
+    (line,) = lines
+    assert "50 of 50 steps" in line
 
 
 def test_slow_dimensions_hardly_turn() -> None:

@@ -53,7 +53,15 @@ class RoPEAttention(nn.Module):
         """
         if self._can_keep_values_narrow(v):
             return self._attend_narrow(q, k, v, grid, num_k_exclude_rope, key_pool)
-        q, k, v = self._heads(self.q_proj(q)), self._heads(self.k_proj(k)), self._heads(self.v_proj(v))
+        q, k = self.queries_and_keys(q, k, grid, num_k_exclude_rope, key_pool)
+        out = attend(q, k, self._heads(self.v_proj(v)))
+        return self.out_proj(out.transpose(1, 2).flatten(2))
+
+    def queries_and_keys(
+        self, q: Tensor, k: Tensor, grid: tuple[int, int], num_k_exclude_rope: int = 0, key_pool: int = 1
+    ) -> tuple[Tensor, Tensor]:
+        """Projected and turned, by head: (B,heads,N,d) and (B,heads,T,d). Arguments as of ``forward``."""
+        q, k = self._heads(self.q_proj(q)), self._heads(self.k_proj(k))
         h, w = grid
         q = rotate(q, axial_rotary_table(h, w, self.head_dim, self.theta, q.device))
         turned = k.shape[-2] - num_k_exclude_rope
@@ -61,8 +69,7 @@ class RoPEAttention(nn.Module):
             table = axial_rotary_table(h // key_pool, w // key_pool, self.head_dim, self.theta, k.device, key_pool)
             frames = k[:, :, :turned].unflatten(2, (-1, table[0].shape[0]))  # (B,heads,F,tokens,d)
             k = torch.cat((rotate(frames, table).flatten(2, 3), k[:, :, turned:]), dim=2)
-        out = attend(q, k, v)
-        return self.out_proj(out.transpose(1, 2).flatten(2))
+        return q, k
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)

@@ -145,8 +145,8 @@ class ClipRecipe:
     max_stride: int = 4
     pace: float = 1.0
     """Clips made of stills move up to this many times faster, or slower, than at 1."""
-    match_content: bool = False
-    """Before the first step, let the attention to memories find places by what is there (``train/matching.py``)."""
+    match_content: int = 0
+    """Steps before the first one in which the attention to memories learns to find what moved: train/matching.py."""
     train_encoder: bool = False
     """Whether clips train the image encoder too; pictures always do."""
 

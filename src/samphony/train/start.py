@@ -59,8 +59,9 @@ def start(recipe: Recipe, folder: Path, report: Callable[[str], None] = print) -
     if any(stage.clips > 0 for stage in recipe.stages):
         clips = ClipSampler(cache, trained, photos, recipe.clips, recipe.data)
     if recipe.clips.match_content and not (folder / LAST).exists():
-        report("fitting the attention to memories")
-        match_content(model, photos, recipe.stage_at(0).size, recipe.run.seed)
+        report("the attention to memories learns to find what has moved")
+        size, steps = recipe.stage_at(0).size, recipe.clips.match_content
+        match_content(model, photos, size, recipe.run.seed, steps, report)
     validate = quick_validation(cache, held_out, recipe.run.validate_pictures) if recipe.run.validate_pictures else None
     if recipe.run.validate_pictures and validate is None:
         report("nothing is held out of so few pictures: no validation, and no best.safetensors, only final.safetensors")
