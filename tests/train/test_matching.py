@@ -97,4 +97,4 @@ def test_several_heads_are_refused() -> None:
     config = replace(SMALL, memory_attention=replace(SMALL.memory_attention, num_heads=2))
     photos: Any = Tiles()
     with pytest.raises(ConfigError, match="one head"):
-        match_content(build_model(config, seed=0), photos, SIZE, seed=0)
+        match_content(build_model(config, seed=0), photos, SIZE, seed=0, steps=1)
