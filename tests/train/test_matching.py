@@ -14,7 +14,7 @@ from samphony.model.base import SAM2Base
 from samphony.model.build import build_model
 from samphony.model.config import NANO
 from samphony.model.memory import Recall, SpatialMemory
-from samphony.model.position import axial_rotary_table, rotate
+from samphony.model.position import axial_rotary_table
 from samphony.train.initial import localise_memory
 from samphony.train.matching import match_content, slow_dimensions
 from samphony.train.photos import PhotoBatch
@@ -51,9 +51,8 @@ def _share_found(model: SAM2Base, shift: int) -> float:
         memory = model.encode_memory(before, 20.0 * batch.masks[:, None] - 10.0, torch.ones(4, 1), False)
         model.condition_on_memory(after, Recall((SpatialMemory(memory.features, memory.position, 3),), (), 1))
         hook.remove()
-        table = axial_rotary_table(CELLS, CELLS, attention.head_dim, attention.theta, batch.images.device)
-        q, k = rotate(attention.q_proj(seen[0]), table), rotate(attention.k_proj(seen[1]), table)
-    found = (q @ k.transpose(1, 2)).argmax(dim=-1)
+        q, k = attention.queries_and_keys(*seen, (CELLS, CELLS))
+    found = (q @ k.transpose(2, 3))[:, 0].argmax(dim=-1)
     at = torch.arange(CELLS * CELLS)
     was = at - shift
     inside = (at % CELLS >= shift + 1) & (at % CELLS < CELLS - 1)  # the trunk pads beyond the rim
