@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from samphony.datasets.readers import detect_format, records_of
-from samphony.datasets.split import read_split
+from samphony.datasets.readers import records_to_evaluate
 from samphony.evaluate.clicks import tight_box
 from samphony.evaluate.metrics import jaccard
 from samphony.evaluate.segmenter import ModelSegmenter
@@ -61,13 +60,8 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=3, help="objects of a picture, the largest first")
     parser.add_argument("--kinds", default="salient,instances", help="kinds to compare")
     arguments = parser.parse_args()
-    kind = detect_format(arguments.data)
-    split = read_split()
-    records = [
-        r
-        for r in records_of(arguments.data, kind)
-        if r.clip is None and r.kind in arguments.kinds.split(",") and (kind != "zips" or split.holds(r.name, None))
-    ]
+    kinds = arguments.kinds.split(",")
+    records = [r for r in records_to_evaluate(arguments.data) if r.clip is None and r.kind in kinds]
     name, weights = named_weights(arguments.model)
     segmenter = ModelSegmenter(build_sam2(name, weights, apply_postprocessing=False))
     scores: dict[str, list[tuple[float, float]]] = {}

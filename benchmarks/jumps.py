@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 import samphony
-from samphony.datasets.readers import detect_format, records_of
-from samphony.datasets.split import read_split
+from samphony.datasets.readers import records_to_evaluate
+from samphony.datasets.sources import IGNORE
 from samphony.evaluate.metrics import jaccard
 from samphony.weights.download import named_weights
 
@@ -36,19 +36,16 @@ def main() -> None:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--limit", type=int, default=40, help="photos")
     arguments = parser.parse_args()
-    kind, split = detect_format(arguments.data), read_split()
-    records = [
-        r for r in records_of(arguments.data, kind) if r.clip is None and (kind != "zips" or split.holds(r.name, None))
-    ]
+    records = [r for r in records_to_evaluate(arguments.data) if r.clip is None]
     predictor = samphony.build_sam2_video_predictor(*named_weights(arguments.model))
     found: dict[float, list[float]] = {share: [] for share in SHARES}
     for record in records[:: max(len(records) // arguments.limit, 1)][: arguments.limit]:
         image, labels = record.load()
         counts = np.bincount(labels.ravel(), minlength=256)
-        counts[0] = counts[255] = 0
+        counts[0] = counts[IGNORE] = 0
         if not counts.any():
             continue
-        mask = labels == counts.argmax()
+        mask, void = labels == counts.argmax(), labels == IGNORE
         for share, values in found.items():
             by = round(share * image.shape[1])
             truth = moved(mask, by, "constant")
@@ -57,7 +54,8 @@ def main() -> None:
             state = predictor.init_state(np.stack((image, moved(image, by, "reflect"))))
             predictor.add_new_mask(state, 0, 1, mask)
             *_, (_, _, logits) = predictor.propagate_in_video(state)
-            values.append(jaccard((logits[0, 0] > 0).cpu().numpy(), truth))
+            answer = (logits[0, 0] > 0).cpu().numpy()
+            values.append(jaccard(answer, truth, moved(void, by, "reflect")))
     print(f"{'moved by':<10}{'objects':>8}{'IoU':>8}")
     for share, values in found.items():
         print(f"{share:<10.3f}{len(values):>8}{np.mean(values):>8.3f}")

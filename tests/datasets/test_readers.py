@@ -14,7 +14,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from samphony.datasets.readers import detect_format, read_labels, records_of
+from samphony.datasets import readers
+from samphony.datasets.readers import detect_format, read_labels, records_of, records_to_evaluate
+from samphony.datasets.split import Split
 from samphony.errors import ConfigError, MediaError
 
 LABELS = np.zeros((20, 30), dtype=np.uint8)
@@ -213,3 +215,20 @@ def test_folders_that_are_no_data_set(tmp_path: Path, kind: str, message: str) -
         records_of(tmp_path, kind)
     with pytest.raises(ConfigError, match="is no data set that is known"):
         detect_format(tmp_path)
+
+
+def test_archives_are_measured_on_the_split_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _zips(tmp_path)
+    monkeypatch.setattr(readers, "read_split", lambda: Split(frozenset({"set/b"}), frozenset({"v.clip"})))
+    assert [r.name for r in records_to_evaluate(tmp_path)] == ["set/b", "v.clip/00000", "v.clip/00001"]
+    assert len(records_to_evaluate(tmp_path, everything=True)) == 4
+
+
+def test_other_formats_are_measured_whole(tmp_path: Path) -> None:
+    _pairs(tmp_path)
+    assert len(records_to_evaluate(tmp_path)) == 2
+
+
+def test_what_is_measured_must_be_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no folder"):
+        records_to_evaluate(tmp_path / "missing")

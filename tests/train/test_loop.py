@@ -176,7 +176,11 @@ recipe = Recipe(
     run=RunRecipe(checkpoint_every=1, log_every=1, validate_every=1000),
 )
 photos = PhotoSampler(open_cache(Path(sys.argv[1])), lambda p: True, recipe.data)
-Trainer(miniature(), photos, recipe, Path(sys.argv[2])).run()
+model = miniature()
+if Team.current().rank == 1:
+    with torch.no_grad():
+        model.sam_mask_decoder.iou_token.weight.add_(1.0)  # a start of its own, which must not count
+Trainer(model, photos, recipe, Path(sys.argv[2])).run()
 dist.destroy_process_group()
 """
 

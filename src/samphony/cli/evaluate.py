@@ -66,12 +66,13 @@ def clicks(
     """
     import numpy as np
 
+    from samphony.datasets.readers import records_to_evaluate
     from samphony.errors import ConfigError, MediaError
     from samphony.evaluate.clicks import ObjectResult, evaluate_picture, mean_of
     from samphony.evaluate.report import click_columns, click_rows, write_json
 
     console = Console()
-    chosen = [r for r in _records(data, everything, console) if r.clip is None]
+    chosen = [r for r in records_to_evaluate(data, everything, console.print) if r.clip is None]
     if not chosen:
         raise ConfigError(f"{data} has no photos; for clips use samphony evaluate video")
     segmenter = _segmenter(model, device, zoom)
@@ -128,6 +129,7 @@ def video(
     are not measured (official). The worst and the best objects are drawn: the truth's contour green, the answer's red.
     """
     from samphony.cli.track import check_size
+    from samphony.datasets.readers import records_to_evaluate
     from samphony.errors import ConfigError
     from samphony.evaluate.pictures import Extremes, track_sheet
     from samphony.evaluate.report import video_rows, write_json
@@ -139,7 +141,7 @@ def video(
     check_size(size)
     settings: list[Setting] = ["mask", "click"] if setting == "both" else ["mask" if setting == "mask" else "click"]
     console = Console()
-    clips = _clips([r for r in _records(data, everything, console) if r.clip is not None])
+    clips = _clips([r for r in records_to_evaluate(data, everything, console.print) if r.clip is not None])
     if not clips:
         raise ConfigError(f"{data} has no clips; for photos use samphony evaluate clicks")
     if names is not None:
@@ -162,22 +164,6 @@ def video(
         write_json(out / f"video-{s}.json", {"model": model, "j": j, "f": f, "jf": jf}, rows)
         extremes[s].save(out, f"video-{s}-")
     console.print(f"details in {out}")
-
-
-def _records(data: Path, everything: bool, console: Console) -> Sequence[Record]:
-    """The records to evaluate: for archives, those of the listed validation split unless all are asked for."""
-    from samphony.datasets.readers import detect_format, records_of
-    from samphony.datasets.split import read_split
-    from samphony.errors import ConfigError
-
-    if not data.is_dir():
-        raise ConfigError(f"{data} is no folder")
-    kind = detect_format(data)
-    records = records_of(data, kind, lambda line: console.print(line))
-    if kind != "zips" or everything:
-        return records
-    split = read_split()
-    return [r for r in records if split.holds(r.name, r.clip)]
 
 
 def _clips(records: Sequence[Record]) -> list[list[Record]]:

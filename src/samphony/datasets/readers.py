@@ -19,6 +19,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from samphony.datasets.sources import IGNORE, Labelled, Record, zip_records
+from samphony.datasets.split import read_split
 from samphony.errors import ConfigError, MediaError
 from samphony.media.photo import load_photo
 from samphony.media.video import FrameSource, open_video
@@ -44,6 +45,18 @@ def records_of(folder: Path, kind: str, report: Report = print) -> list[Record]:
     if not folder.exists():
         raise ConfigError(f"data.folder {folder} does not exist")
     return list(readers[kind]())
+
+
+def records_to_evaluate(folder: Path, everything: bool = False, report: Report = print) -> list[Record]:
+    """What a model is measured on: of archives the validation split unless ``everything``, of other formats all."""
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder")
+    kind = detect_format(folder)
+    records = records_of(folder, kind, report)
+    if kind != "zips" or everything:
+        return records
+    split = read_split()
+    return [r for r in records if split.holds(r.name, r.clip)]
 
 
 def detect_format(folder: Path) -> str:

@@ -62,6 +62,7 @@ class Trainer:
     ) -> None:
         self.model, self.recipe, self.folder, self.validate = model, recipe, folder, validate
         self.team = Team.current()
+        self.team.share(model)
         self.batches = StepBatches(recipe, sampler, clips, self.team)
         self.optimizer = build_optimizer(model, recipe.optim)
         self.average = MovingAverage(model, recipe.optim.ema)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.distributed as dist
+from torch import nn
 
 
 @dataclass(frozen=True)
@@ -27,3 +29,13 @@ class Team:
             raise ValueError(f"a batch of {batch} cannot be shared by {self.size} processes")
         part = batch // self.size
         return range(self.rank * part, (self.rank + 1) * part)
+
+    def share(self, model: nn.Module) -> None:
+        """Give every process the first one's parameters: computed ones may differ by machine in the last digits."""
+        if self.size == 1:
+            return
+        with torch.no_grad():
+            for parameter in model.parameters():
+                values = parameter.detach().contiguous()
+                dist.broadcast(values, 0)
+                parameter.copy_(values)
