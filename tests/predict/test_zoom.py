@@ -83,7 +83,7 @@ def test_answers_as_the_crop_alone(nano: SAM2Base, scene: np.ndarray) -> None:
     np.testing.assert_allclose(window.of(logits[0]), want[0], atol=1e-4)
     np.testing.assert_allclose(ious, want_ious, atol=1e-5)
     assert (np.delete(logits[0], np.s_[window.top : window.top + window.height], axis=0) == -32).all()
-    assert low_res.shape == (1, 96, 96)
+    assert low_res.shape == (1, *nano.sam_prompt_encoder.mask_input_size)
     assert 0 < (low_res > 0).mean() < 0.05
 
 
@@ -131,7 +131,7 @@ def test_what_is_the_same_as_without(nano: SAM2Base, scene: np.ndarray) -> None:
         np.testing.assert_array_equal(a, b)
     closer.reset_predictor()
     assert closer._picture is None
-    torch.testing.assert_close(plain.get_image_embedding().shape, torch.Size((1, 128, 24, 24)))
+    torch.testing.assert_close(plain.get_image_embedding().shape, torch.Size((1, 128, *nano.sam_prompt_encoder.image_embedding_size)))
 
 
 def test_a_loaded_embedding_has_no_photo(nano: SAM2Base, scene: np.ndarray, tmp_path: Path) -> None:

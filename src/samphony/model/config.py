@@ -219,7 +219,7 @@ def _official(size: str, version: Literal["2.0", "2.1"]) -> SAM2Config:
 
 NANO = SAM2Config(
     name="nano",
-    image_size=384,
+    image_size=448,
     hidden_dim=128,
     trunk=EfficientNetLiteConfig(width=1.1, depth=1.2),
     neck=NeckConfig(fpn_top_down_levels=(0, 1, 2, 3), layer_norm=True),
